@@ -1,0 +1,1 @@
+"""The bus: one port, its transports, the embedded broker."""

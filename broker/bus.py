@@ -1,0 +1,162 @@
+"""The typed bus over two planes of bytes: codec, routing by class, quarantine, states on request."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from broker.errors import BusError
+from broker.port import Delivery
+from broker.quarantine import Quarantine
+from broker.transport import Filter, Incoming, Outgoing, Transport, matches
+from contracts import topics
+from contracts.codec import decode_at, encode
+from contracts.errors import ContractError
+from contracts.messages import Message, StateRequest
+from contracts.topics import Address, DeliveryClass, Topic
+from runtime.clock import Clock
+from runtime.logs import get_log
+
+M = TypeVar("M", bound=Message)
+
+_ADDRESSES_MAX = 100_000
+"""Names a subscription remembers; a hostile flood of names clears the memory, never fills it."""
+
+
+class PlanesBus:
+    """A `Bus` over a readings plane and a live plane, which may be one and the same transport."""
+
+    def __init__(
+        self, readings: Transport, live: Transport, clock: Clock, *, client: str, quarantine: Quarantine
+    ) -> None:
+        self._readings = readings
+        self._live = live
+        self._clock = clock
+        self._client = client
+        self._quarantine = quarantine
+        self._log = get_log("broker")
+        self._states: dict[str, Outgoing] = {}
+        self._answering: asyncio.Task[None] | None = None
+        self.not_shown = 0
+        """Readings that are safe on the readings plane but could not be shown on the live one."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether both brokers are there right now."""
+        return self._readings.connected and self._live.connected
+
+    @property
+    def refused(self) -> int:
+        """Messages put into quarantine."""
+        return self._quarantine.count
+
+    async def publish(self, address: Address[M], message: M) -> None:
+        delivery = address.topic.delivery
+        out = Outgoing(address.name, encode(message), delivery, self._expiry_s(message, delivery))
+        match delivery:
+            case DeliveryClass.READING:
+                await self._readings.publish(out)
+                await self._show(out, message)
+            case DeliveryClass.STATE:
+                if not self._live.keeps_state:
+                    await self._keep_state(out)
+                await self._live.publish(out)
+            case DeliveryClass.LIVE | DeliveryClass.COMMAND:
+                await self._live.publish(out)
+
+    async def declare(self, *wanted: Topic[Any], durable: str) -> None:
+        await self._readings.declare(_filters(wanted), durable)
+
+    @asynccontextmanager
+    async def subscribe(
+        self, *wanted: Topic[Any], durable: str | None = None
+    ) -> AsyncIterator[AsyncIterator[Delivery[Any]]]:
+        plane = self._live if durable is None else self._readings
+        async with plane.subscribe(_filters(wanted), durable) as incoming:
+            if durable is None and not plane.keeps_state:
+                await self._ask_for_states(wanted)
+            yield _Deliveries(incoming, wanted, self._quarantine)
+
+    async def close(self) -> None:
+        """Stop answering for states; the transports are closed by who opened them."""
+        if self._answering is not None:
+            self._answering.cancel()
+            await asyncio.wait([self._answering])
+
+    async def _show(self, out: Outgoing, message: Message) -> None:
+        """Put a new reading before those who only look; that it can't be shown does not lose it."""
+        if self._live is self._readings or getattr(message, "historical", False):
+            return
+        try:
+            await self._live.publish(out._replace(delivery=DeliveryClass.LIVE))
+        except BusError as error:
+            self.not_shown += 1
+            self._log.debug("reading not shown on the live plane", topic=out.name, why=str(error))
+
+    def _expiry_s(self, message: Message, delivery: DeliveryClass) -> float | None:
+        if delivery is not DeliveryClass.COMMAND or self._clock.speed != 1.0 or self._clock.is_virtual:
+            return None
+        left: float = message.valid_until.seconds_since(self._clock.now())  # type: ignore[attr-defined]
+        return max(left, 0.0)
+
+    async def _keep_state(self, out: Outgoing) -> None:
+        self._states[out.name] = out
+        if self._answering is None:
+            bound = asyncio.Event()
+            self._answering = asyncio.create_task(self._answer(bound))
+            await bound.wait()
+
+    async def _answer(self, bound: asyncio.Event) -> None:
+        """Publish our states again for whoever asks: this broker keeps none."""
+        async with self.subscribe(topics.STATE_GET) as requests:
+            bound.set()
+            async for request in requests:
+                for name, out in list(self._states.items()):
+                    if matches(request.message.pattern, name):
+                        await self._live.publish(out)
+
+    async def _ask_for_states(self, wanted: Sequence[Topic[Any]]) -> None:
+        for topic in wanted:
+            if topic.delivery is DeliveryClass.STATE:
+                address = topics.STATE_GET.at(house=topics.SITE, client=self._client)
+                request = StateRequest(house=topics.SITE, client=self._client, pattern=topic.filter)
+                await self._live.publish(Outgoing(address.name, encode(request), DeliveryClass.LIVE))
+
+
+class _Deliveries:
+    """Decodes what arrives; what can't be decoded goes to quarantine and is not seen here."""
+
+    def __init__(
+        self, incoming: AsyncIterator[Incoming], wanted: Sequence[Topic[Any]], quarantine: Quarantine
+    ) -> None:
+        self._incoming = incoming
+        self._wanted = wanted
+        self._quarantine = quarantine
+        self._addresses: dict[str, Address[Any]] = {}
+
+    def __aiter__(self) -> AsyncIterator[Delivery[Any]]:
+        return self
+
+    async def __anext__(self) -> Delivery[Any]:
+        while True:
+            incoming = await anext(self._incoming)
+            try:
+                address = self._addresses.get(incoming.name) or self._find(incoming.name)
+                message = decode_at(address, incoming.payload)
+            except ContractError as error:
+                await self._quarantine.put(incoming, str(error))
+                continue
+            return Delivery(address, message, incoming, self._quarantine)
+
+    def _find(self, name: str) -> Address[Any]:
+        for topic in self._wanted:
+            if (address := topic.match(name)) is not None:
+                if len(self._addresses) >= _ADDRESSES_MAX:
+                    self._addresses.clear()
+                self._addresses[name] = address
+                return address
+        raise ContractError(f"{name[:200]!r} is no topic that was asked for")
+
+
+def _filters(wanted: Sequence[Topic[Any]]) -> tuple[Filter, ...]:
+    return tuple(Filter(topic.filter, topic.delivery) for topic in wanted)

@@ -1,0 +1,79 @@
+"""Messages to bytes and back: JSON, checked against type, range and address."""
+
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from contracts.errors import BadMessageError
+from contracts.instant import Instant
+from contracts.messages import Message
+from contracts.topics import Address
+
+MAX_BYTES = 1 << 20
+"""A payload larger than this is refused unread."""
+
+M = TypeVar("M", bound=Message)
+
+
+def _encode_hook(value: object) -> str:
+    if isinstance(value, Instant):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} has no form on the wire")
+
+
+def _decode_hook(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's signature
+    if kind is Instant:
+        return Instant.parse(value)
+    raise NotImplementedError(f"{kind.__name__} has no form on the wire")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_encode_hook)
+
+
+@cache
+def _decoder(kind: type[M]) -> msgspec.json.Decoder[M]:
+    return msgspec.json.Decoder(kind, dec_hook=_decode_hook)
+
+
+def encode(message: Message) -> bytes:
+    """JSON, as it stands on the wire."""
+    return _encoder.encode(message)
+
+
+def decode(kind: type[M], payload: bytes) -> M:
+    """The message in `payload`.
+
+    Raises:
+        BadMessageError: not JSON, a missing field, a wrong type, out of range, not finite.
+    """
+    if len(payload) > MAX_BYTES:
+        raise BadMessageError(f"{len(payload)} bytes: more than the {MAX_BYTES} a message may have")
+    try:
+        message: M = _decoder(kind).decode(payload)
+    except (
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise BadMessageError(f"not a {kind.__name__}: {error}") from error
+    return message
+
+
+def decode_at(address: Address[M], payload: bytes) -> M:
+    """The message in `payload`, which must speak for the address it came to.
+
+    Raises:
+        BadMessageError: as `decode`, or the payload names another house or device than its topic.
+    """
+    message = decode(address.topic.message, payload)
+    for slot, text in address.ids.items():
+        stated = getattr(message, slot, text)
+        if stated != text:
+            raise BadMessageError(
+                f"{slot} is {stated!r} in the payload but {text!r} in the topic {address.name}"
+            )
+    return message

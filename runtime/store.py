@@ -1,0 +1,82 @@
+"""A small durable memory for a service: one Struct in one file, replaced whole or not at all."""
+
+import os
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from contracts.instant import Instant
+from runtime.errors import StoreError
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def _encode(value: object) -> str:
+    if isinstance(value, Instant):
+        return str(value)
+    raise NotImplementedError(type(value).__name__)
+
+
+def _decode(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's signature
+    if kind is Instant:
+        return Instant.parse(value)
+    raise NotImplementedError(kind.__name__)
+
+
+class Store(Generic[S]):
+    """Keeps a Struct across restarts; with no path, across nothing (a run in memory).
+
+    Args:
+        path: the file, made with its folder on the first save; None keeps it in memory.
+        kind: the Struct.
+        initial: what `load` gives before the first save.
+    """
+
+    def __init__(self, path: Path | None, kind: type[S], initial: S) -> None:
+        self._path = path
+        self._value = initial
+        if path is not None and path.exists():
+            try:
+                self._value = msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=_decode)
+            except (OSError, msgspec.DecodeError, ValueError) as error:
+                raise StoreError(
+                    f"{path}: can't be read ({error}); restore it, or remove it to start afresh"
+                ) from error
+
+    def load(self) -> S:
+        """What was saved last."""
+        return self._value
+
+    def save(self, value: S) -> None:
+        """Keep `value`; it is on the disk when this returns.
+
+        Raises:
+            StoreError: the disk is full or the folder can't be written; the former value stays.
+        """
+        if self._path is not None:
+            _replace(self._path, msgspec.json.encode(value, enc_hook=_encode))
+        self._value = value
+
+
+def _replace(path: Path, content: bytes) -> None:
+    scratch = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(f"{path}: can't be written: {error.strerror}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable: a new file is lost with its name otherwise."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
