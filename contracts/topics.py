@@ -30,7 +30,11 @@ class Topic(Generic[M]):
     A level in braces is a slot; `of` fixes some of them, `at` all of them.
     """
 
-    def __init__(self, pattern: str, message: type[M], delivery: DeliveryClass) -> None:
+    def __init__(
+        self, pattern: str, message: type[M], delivery: DeliveryClass, fixed: dict[str, str] | None = None
+    ) -> None:
+        self.fixed = fixed or {}
+        """The ids of the slots that `of` has fixed: a payload is checked against these as well."""
         self.levels = tuple(pattern.split("/"))
         self.message = message
         self.delivery = delivery
@@ -56,7 +60,7 @@ class Topic(Generic[M]):
         levels = list(self.levels)
         for slot, text in ids.items():
             levels[self.slots[slot]] = check_id(text, slot)
-        narrowed: Topic[M] = Topic("/".join(levels), self.message, self.delivery)
+        narrowed: Topic[M] = Topic("/".join(levels), self.message, self.delivery, {**self.fixed, **ids})
         return narrowed
 
     def at(self, **ids: str) -> "Address[M]":
@@ -65,10 +69,10 @@ class Topic(Generic[M]):
         Raises:
             BadIdError: not an id, or a slot left open.
         """
-        fixed = self.of(**ids)
-        if fixed.slots:
-            raise BadIdError(f"{fixed.pattern}: {', '.join(fixed.slots)} not given")
-        return Address(self, fixed.pattern, ids)
+        whole = self.of(**ids)
+        if whole.slots:
+            raise BadIdError(f"{whole.pattern}: {', '.join(whole.slots)} not given")
+        return Address(self, whole.pattern, whole.fixed)
 
     def match(self, name: str) -> "Address[M] | None":
         """The address that `name` is under this topic, or None.
@@ -79,7 +83,7 @@ class Topic(Generic[M]):
         levels = name.split("/")
         if len(levels) != len(self.levels):
             return None
-        ids: dict[str, str] = {}
+        ids = dict(self.fixed)
         for mine, theirs in zip(self.levels, levels, strict=True):
             if mine.startswith("{"):
                 ids[mine[1:-1]] = theirs

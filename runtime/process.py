@@ -3,14 +3,19 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 from contracts.errors import ContractError
+from energy.errors import EnergyError
 from runtime.clock import Clock, ScaledClock, SystemClock, VirtualClock, VirtualLoop
-from runtime.errors import RuntimeFaultError
+from runtime.errors import RuntimeFaultError, UsageError
 from runtime.lifecycle import Lifecycle
-from runtime.settings import CommonSettings
+from runtime.logs import configure
+from runtime.settings import CommonSettings, Layered, load
+
+S = TypeVar("S", bound=CommonSettings)
 
 STOP_WITHIN_S = 4.0
 """After a signal: what has not ended by itself by then is cancelled, so that the process ends within 5 s."""
@@ -30,22 +35,42 @@ def make_clock(settings: CommonSettings) -> Clock:
     return ScaledClock(settings.speed, settings.start or SystemClock().now())
 
 
+def launch(
+    service: str,
+    kind: type[S],
+    serve: Callable[[Layered[S], Context], Awaitable[None]],
+    argv: Sequence[str] | None,
+    *,
+    description: str,
+    example: str,
+) -> int:
+    """Run one service as this process: its settings, logs and clock, then `serve`; returns the exit code."""
+    try:
+        settings = load(service, kind, argv, description=description, example=example)
+        clock = make_clock(settings.base)
+        configure((service, "broker"), clock, settings.base.log_level, settings.base.log_dir)
+    except RuntimeFaultError as error:
+        sys.stderr.write(f"wattbus: {error}\n")
+        return error.exit_code
+    return run_process(lambda context: serve(settings, context), clock)
+
+
 def run_process(main: Callable[[Context], Awaitable[None]], clock: Clock) -> int:
     """Run `main` to its end, or until SIGTERM or SIGINT; returns the exit code.
 
-    0 after a clean end or stop, 2 on bad usage or settings, 1 on any other failure we have a word
+    0 after a clean end or stop, 2 on bad usage, settings or files, 1 on any other failure we have a word
     for. An error we have no word for is a bug and keeps its traceback.
     """
     factory = VirtualLoop if isinstance(clock, VirtualClock) else asyncio.new_event_loop
     try:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(_main(main, clock))
-    except (RuntimeFaultError, ContractError, ExceptionGroup) as error:
+    except (RuntimeFaultError, ContractError, EnergyError, ExceptionGroup) as error:
         root = _root(error)
-        if not isinstance(root, (RuntimeFaultError, ContractError)):
+        if not isinstance(root, (RuntimeFaultError, ContractError, EnergyError)):
             raise
         sys.stderr.write(f"wattbus: {root}\n")
-        return root.exit_code if isinstance(root, RuntimeFaultError) else 1
+        return root.exit_code if isinstance(root, RuntimeFaultError) else UsageError.exit_code
     return 0
 
 
@@ -54,10 +79,14 @@ async def _main(main: Callable[[Context], Awaitable[None]], clock: Clock) -> Non
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(main(Context(clock, life)))
 
+    # On the machine's time, whatever clock the services run on.
+    patience = threading.Timer(STOP_WITHIN_S, lambda: loop.call_soon_threadsafe(task.cancel))
+    patience.daemon = True
+
     def stop() -> None:
-        life.stop()
-        # On the machine's time, whatever clock the services run on.
-        loop.call_later(STOP_WITHIN_S, task.cancel)
+        if not life.stopping:
+            life.stop()
+            patience.start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
@@ -67,6 +96,7 @@ async def _main(main: Callable[[Context], Awaitable[None]], clock: Clock) -> Non
         if not life.stopping:
             raise
     finally:
+        patience.cancel()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
 

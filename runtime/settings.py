@@ -174,6 +174,7 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], Path]:
                     _known(name, SERVICES, f"{path}: [house.{house}.{name}]")
         else:
             _known(key, (*SERVICES, "house"), f"{path}: [{key}]")
+    houses_in(document)
     return document, path
 
 

@@ -1,0 +1,315 @@
+"""The window: an MQTT 3.1.1 broker (amqtt) inside the process, through which any client sees the bus.
+
+It is no bus. Everything on the in-memory bus is shown to MQTT clients; what they publish on a topic of ours
+goes to the bus, and comes back to them from there: so there is one path, and no echo. amqtt speaks MQTT;
+whom to send what, what is retained, and what a slow client loses, is decided here.
+"""
+
+import asyncio
+import errno
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter, WebSocketsReader, WebSocketsWriter
+from amqtt.broker import Broker
+from amqtt.contexts import BrokerConfig
+from amqtt.errors import AMQTTError, BrokerError, ProtocolHandlerError
+from websockets.exceptions import WebSocketException
+
+from broker.errors import BusError
+from broker.transport import Filter, Outgoing, Transport, matches
+from contracts import topics
+from contracts.errors import BadIdError
+from contracts.topics import DeliveryClass
+from runtime.clock import Clock
+from runtime.errors import UsageError
+from runtime.logs import get_log
+
+HOST = "127.0.0.1"
+OUTBOX_MAX = 10_000
+"""A client that lags further loses the oldest, counted."""
+STALLED_S = 20.0
+"""A client that takes nothing for so long is put out."""
+_TURN = 50
+"""Messages handled before others get a turn."""
+_SAY_EVERY = 1_000
+
+Publish = Callable[[Outgoing], Awaitable[None]]
+
+
+@asynccontextmanager
+async def open_window(
+    transport: Transport, clock: Clock, *, port: int, ws_port: int
+) -> AsyncIterator["Window"]:
+    """A window onto `transport`, on this machine only: MQTT on `port`, over WebSocket on `ws_port`.
+
+    Raises:
+        UsageError: a port is taken.
+    """
+    window = Window(transport.publish, clock, port, ws_port)
+    async with transport.subscribe((Filter(f"{topics.ROOT}/#", DeliveryClass.LIVE),), None) as incoming:
+        await window.open()
+        showing = asyncio.create_task(_show_all(window, incoming, clock))
+        try:
+            yield window
+        finally:
+            showing.cancel()
+            await asyncio.wait([showing])
+            await window.close()
+
+
+@asynccontextmanager
+async def open_broker(clock: Clock, *, port: int, ws_port: int) -> AsyncIterator["Window"]:
+    """The embedded broker alone, for services in processes of their own; it keeps nothing for who is away.
+
+    Raises:
+        UsageError: a port is taken.
+    """
+
+    async def publish(out: Outgoing) -> None:
+        window.show(out.name, out.payload)
+
+    window = Window(publish, clock, port, ws_port)
+    await window.open()
+    try:
+        yield window
+    finally:
+        await window.close()
+
+
+async def _show_all(window: "Window", incoming: AsyncIterator[Any], clock: Clock) -> None:
+    shown = 0
+    async for message in incoming:
+        window.show(message.name, message.payload)
+        shown += 1
+        if shown % _TURN == 0:
+            await clock.sleep(0)
+
+
+class Window(Broker):  # type: ignore[misc] # amqtt is not typed
+    """amqtt's broker with its routing taken over.
+
+    Args:
+        publish: where a message of a client goes.
+        clock: to give others a turn.
+        port: for MQTT.
+        ws_port: for MQTT over WebSocket.
+    """
+
+    def __init__(self, publish: Publish, clock: Clock, port: int, ws_port: int) -> None:
+        for name in ("amqtt", "transitions", "websockets.server"):
+            # They tell of every oddity of a client, with tracebacks; what matters is counted and told here.
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        listeners = {
+            "default": {"type": "tcp", "bind": f"{HOST}:{port}"},
+            "ws": {"type": "ws", "bind": f"{HOST}:{ws_port}"},
+        }
+        plugins: dict[str, dict[str, Any]] = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {}}
+        super().__init__(BrokerConfig.from_dict({"listeners": listeners, "plugins": plugins}))
+        self.refused = 0
+        """Messages of clients that are none of ours, or that the bus did not take."""
+        self.dropped = 0
+        """Messages that clients were too slow for."""
+        self._publish = publish
+        self.clock = clock
+        self._ports = {"default": port, "ws": ws_port}
+        self._states: dict[str, bytes] = {}
+        self._is_state: dict[str, bool] = {}
+        self._outboxes: dict[Any, _Outbox] = {}
+        self._connections: dict[Any, tuple[asyncio.Task[Any], Any]] = {}
+        self._closing = False
+        self._log = get_log("broker")
+
+    async def open(self) -> None:
+        """Listen.
+
+        Raises:
+            UsageError: a port is taken.
+        """
+        try:
+            await self.start()
+        except BrokerError as error:
+            taken = next(port for name, port in self._ports.items() if name not in self._servers)
+            for server in self._servers.values():
+                await server.close_instance()
+            why = error.__cause__
+            if isinstance(why, OSError) and why.errno != errno.EADDRINUSE:
+                raise UsageError(f"port {taken} can't be listened on ({why}): use --window-port") from error
+            raise UsageError(
+                f"port {taken} is taken: another broker or run listens there; use --window-port"
+            ) from error
+
+    async def close(self) -> None:
+        """Put everybody out and stop listening."""
+        self._closing = True
+        tasks = [task for task, _ in self._connections.values()]
+        for _, transport in self._connections.values():
+            transport.abort()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=2.0)
+            for task in late:
+                task.cancel()
+        await self.shutdown()
+
+    def show(self, name: str, payload: bytes) -> None:
+        """Send a message to who asked for it; keep it for who will, if it is a state."""
+        if self._keeps(name):
+            self._states[name] = payload
+        best: dict[str, tuple[Any, int]] = {}
+        for pattern, subscriptions in self._subscriptions.items():
+            if matches(pattern, name):
+                for session, qos in subscriptions:
+                    _, known = best.get(session.client_id, (None, -1))
+                    best[session.client_id] = (session, max(qos, known))
+        for session, qos in best.values():
+            self._post(session, [(name, payload, qos, False)])
+
+    def put_out(self, handler: Any) -> None:  # noqa: ANN401
+        """End the connection of a client that is gone, or takes nothing any more."""
+        _, transport = self._connections.get(handler.writer, (None, None))
+        if transport is not None:
+            transport.abort()
+
+    def _keeps(self, name: str) -> bool:
+        kept = self._is_state.get(name)
+        if kept is None:
+            address = topics.find(name)
+            kept = self._is_state[name] = (
+                address is not None and address.topic.delivery is DeliveryClass.STATE
+            )
+        return kept
+
+    def _post(self, session: Any, messages: Iterable[tuple[str, bytes, int, bool]]) -> None:  # noqa: ANN401
+        _, handler = self._sessions.get(session.client_id, (None, None))
+        if handler is None or session.transitions.state != "connected":
+            return
+        outbox = self._outboxes.get(handler)
+        if outbox is None:
+            outbox = self._outboxes[handler] = _Outbox(self, handler)
+        for message in messages:
+            outbox.put(message)
+
+    async def _take(self, name: str, payload: bytes) -> None:
+        """Hand a client's message to the bus, by its topic's class."""
+        try:
+            address = topics.find(name)
+        except BadIdError as error:
+            return self._refuse(name, str(error))
+        if address is None:
+            return self._refuse(name, "no topic of ours")
+        if not payload:
+            return self._refuse(name, "empty")
+        try:
+            await self._publish(Outgoing(name, payload, address.topic.delivery))
+        except BusError as error:
+            self._refuse(name, str(error))
+
+    def _refuse(self, name: str, why: str) -> None:
+        self.refused += 1
+        if self.refused % _SAY_EVERY == 1:
+            self._log.warning("refused at the window", topic=name[:200], why=why, refused=self.refused)
+
+    # From here on: what amqtt calls.
+
+    async def _broadcast_message(
+        self,
+        _session: Any,  # noqa: ANN401
+        topic: str | None,
+        data: bytes | bytearray | None,
+        _force_qos: int | None = None,
+    ) -> None:
+        """A client's message, or its last will."""
+        if not self._closing:
+            await self._take(topic or "", bytes(data or b""))
+
+    async def retain_message(self, *_args: Any) -> None:  # noqa: ANN401
+        """Nothing: the topic's class says what is retained, not the client."""
+
+    async def _publish_retained_messages_for_subscription(
+        self,
+        subscription: tuple[str, int],
+        session: Any,  # noqa: ANN401
+    ) -> None:
+        pattern, qos = subscription
+        # At a connect amqtt asks for the subscriptions of everybody.
+        if any(known is session for known, _ in self._subscriptions.get(pattern, ())):
+            states = [(n, p, qos, True) for n, p in self._states.items() if matches(pattern, n)]
+            self._post(session, states)
+
+    async def _stop_handler(self, handler: Any) -> None:  # noqa: ANN401
+        outbox = self._outboxes.pop(handler, None)
+        if outbox is not None:
+            await outbox.close()
+        await super()._stop_handler(handler)
+
+    async def stream_connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
+    ) -> None:
+        await self._serve(
+            listener_name, StreamReaderAdapter(reader), StreamWriterAdapter(writer), writer.transport
+        )
+
+    async def ws_connected(self, websocket: Any, listener_name: str) -> None:  # noqa: ANN401
+        await self._serve(
+            listener_name, WebSocketsReader(websocket), WebSocketsWriter(websocket), websocket.transport
+        )
+
+    async def _serve(
+        self,
+        listener: str,
+        reader: Any,  # noqa: ANN401
+        writer: Any,  # noqa: ANN401
+        transport: Any,  # noqa: ANN401
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        self._connections[writer] = (task, transport)
+        try:
+            await self._client_connected(listener, reader, writer)
+        finally:
+            del self._connections[writer]
+            transport.abort()
+            # amqtt leaves the session of a client it throws out as if it were connected.
+            for client_id, (_, handler) in list(self._sessions.items()):
+                if handler.writer is writer:
+                    await self._cleanup_session(client_id)
+
+
+class _Outbox:
+    """What waits for one client; sent one by one, so that a slow one keeps nobody else waiting."""
+
+    def __init__(self, window: Window, handler: Any) -> None:  # noqa: ANN401
+        self._window = window
+        self._handler = handler
+        self._messages: deque[tuple[str, bytes, int, bool]] = deque(maxlen=OUTBOX_MAX)
+        self._ready = asyncio.Event()
+        self._task = asyncio.create_task(self._send_all())
+
+    def put(self, message: tuple[str, bytes, int, bool]) -> None:
+        self._window.dropped += len(self._messages) == OUTBOX_MAX
+        self._messages.append(message)
+        self._ready.set()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _send_all(self) -> None:
+        sent = 0
+        while True:
+            await self._ready.wait()
+            self._ready.clear()
+            while self._messages:
+                try:
+                    async with asyncio.timeout(STALLED_S):
+                        await self._handler.mqtt_publish(*self._messages.popleft())
+                except TimeoutError:
+                    self._window.dropped += 1  # it did not acknowledge
+                except (AMQTTError, ProtocolHandlerError, WebSocketException, OSError):
+                    return self._window.put_out(self._handler)
+                sent += 1
+                if sent % _TURN == 0:
+                    await self._window.clock.sleep(0)

@@ -1,0 +1,98 @@
+"""What a DER controller can be told; `[house.house-a.der_controller.devices.NAME]` describes its DERs."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from contracts.ids import Id
+from der_controller.devices import ChargingCar, DeviceSpec
+from energy.battery import BatterySpec
+from energy.ev import EvseSpec, EvSpec, TripPattern
+from runtime.settings import HouseSettings
+
+DERS_MAX = 5
+
+
+class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
+    """What every kind of DER can be told."""
+
+    soc_percent: Annotated[float, Meta(ge=0, le=100)] = 50.0
+    """At its first start."""
+    project_id: Id = "PRJ_000001"
+    is_standalone: bool = False
+    baseline_kw: float = 0.0
+    contract_threshold_kw: float | None = None
+    meter_noise: Annotated[float, Meta(ge=0, le=1)] = 0.01
+
+    def device(self, timezone: str) -> DeviceSpec:
+        """What it is physically; the base describes nothing."""
+        raise NotImplementedError(timezone)
+
+
+class BatteryTable(DeviceTable, frozen=True, kw_only=True, tag="battery_storage"):
+    """A home battery."""
+
+    capacity_kwh: float = 10.0
+    max_charge_kw: float = 5.0
+    max_discharge_kw: float = 5.0
+    efficiency_roundtrip: float = 0.9
+    min_soc_percent: float = 10.0
+    max_soc_percent: float = 90.0
+
+    def device(self, timezone: str) -> DeviceSpec:  # noqa: ARG002 - a battery keeps no hours
+        return BatterySpec(
+            capacity_kwh=self.capacity_kwh,
+            max_charge_kw=self.max_charge_kw,
+            max_discharge_kw=self.max_discharge_kw,
+            efficiency_roundtrip=self.efficiency_roundtrip,
+            min_soc_percent=self.min_soc_percent,
+            max_soc_percent=self.max_soc_percent,
+        )
+
+
+class CarTable(DeviceTable, frozen=True, kw_only=True, tag="electric_vehicle"):
+    """A car and its charge point."""
+
+    capacity_kwh: float = 60.0
+    target_soc_percent: float = 80.0
+    max_current_a: int = 16
+    phases: int = 1
+    leaves_hour: float = 7.5
+    returns_hour: float = 18.0
+
+    def device(self, timezone: str) -> DeviceSpec:
+        return ChargingCar(
+            car=EvSpec(capacity_kwh=self.capacity_kwh, target_soc_percent=self.target_soc_percent),
+            evse=EvseSpec(max_current_a=self.max_current_a, phases=3 if self.phases == 3 else 1),  # noqa: PLR2004
+            trips=TripPattern(
+                timezone=timezone, leaves_hour=self.leaves_hour, returns_hour=self.returns_hour
+            ),
+        )
+
+
+class DerControllerSettings(HouseSettings, frozen=True, kw_only=True):
+    """Which house, which DERs, how often they speak."""
+
+    ders: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=DERS_MAX,
+            description="how many DERs, where none are described: battery, car, battery, ...",
+        ),
+    ] = 1
+    devices: Annotated[dict[Id, BatteryTable | CarTable], Meta(max_length=DERS_MAX)] = msgspec.field(
+        default_factory=dict
+    )
+    interval_s: Annotated[float, Meta(ge=0.1, le=3600, description="time between telemetry messages")] = 1.0
+
+    def tables(self) -> dict[str, BatteryTable | CarTable]:
+        """The DERs of this controller by id: those described, or so many of the usual ones."""
+        if self.devices:
+            return dict(self.devices)
+        tables: dict[str, BatteryTable | CarTable] = {}
+        for n in range(self.ders):
+            pair = n // 2 + 1
+            tables.update({f"ev-{pair}": CarTable()} if n % 2 else {f"battery-{pair}": BatteryTable()})
+        return tables

@@ -1,0 +1,1 @@
+"""A house's electricity meter: simulated, or played from a recording."""

@@ -1,0 +1,89 @@
+"""`wattbus meter`: settings, bus and service put together."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from broker.connect import open_bus, presence_of
+from contracts.instant import Instant
+from energy.load import HouseProfile
+from energy.rebase import to_present
+from energy.series import read_series
+from meter.model import MeterModel, RecordedSource, SimulatedSource, Source
+from meter.service import MeterService
+from meter.settings import MeterSettings
+from runtime.errors import UsageError
+from runtime.process import Context, launch
+from runtime.settings import Layered
+from runtime.store import Store
+
+
+class Boots(msgspec.Struct, frozen=True):
+    """How often this meter has started."""
+
+    boot: int = 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the service; returns the exit code."""
+    return launch(
+        "meter",
+        MeterSettings,
+        serve,
+        argv,
+        description="Publishes what a house's meter measures: simulated, or played from a recording.",
+        example="wattbus meter --house house-a --source csv --csv DATA/house-a/main --csv-rebase",
+    )
+
+
+async def serve(settings: Layered[MeterSettings], context: Context) -> None:
+    """Run the service on the bus its settings name."""
+    own = settings.base
+    model = build(own, context.clock.now(), own.state_dir / f"meter-{own.house}-{own.meter}.json")
+    presence = presence_of(own.house, "meter", own.meter)
+    async with open_bus(
+        own, context.clock, client=f"meter-{own.house}-{own.meter}", presence=presence
+    ) as bus:
+        await MeterService(own, model, bus, context.clock, context.life).run()
+
+
+def build(settings: MeterSettings, now: Instant, boots: Path | None) -> MeterModel:
+    """The meter its settings describe, its boot counter raised and stored.
+
+    Raises:
+        UsageError: a csv source without a file.
+        SeriesError: a file that can't be read, or does not cover `now`.
+        StoreError: the boot counter can't be stored.
+    """
+    store = Store(boots, Boots, Boots(settings.boot_floor))
+    # Stored before its first use: two lives of a meter never share an identity.
+    boot = max(store.load().boot, settings.boot_floor) + 1
+    source = _source(settings, now)
+    store.save(Boots(boot))
+    return MeterModel(
+        house=settings.house,
+        meter=settings.meter,
+        boot=boot,
+        measures=settings.measures,
+        has_pv=settings.pv,
+        source=source,
+    )
+
+
+def _source(settings: MeterSettings, now: Instant) -> Source:
+    seed = f"{settings.seed}/{settings.house}/{settings.meter}"
+    if settings.source == "simulated":
+        return SimulatedSource(HouseProfile(timezone=settings.timezone, max_w=settings.max_w), seed)
+    if settings.csv is None:
+        raise UsageError("wattbus meter: --source csv needs --csv FILE: the recorded file to play")
+    series = read_series(settings.csv, settings.csv_column)
+    if settings.csv_rebase:
+        series = to_present(series, now)
+    series.at(now)  # a recording of another time is found out now, not at the first beat
+    return RecordedSource(series, settings.interval_s, seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Where a meter's power comes from, as pure functions of time; and how readings are numbered."""
+
+import random
+from typing import Protocol
+
+from contracts.instant import Instant
+from contracts.messages import MeterReading
+from energy.load import HouseProfile, load_w, texture
+from energy.series import Series
+
+
+class Source(Protocol):
+    """Something that knows the power at an instant; the same instant gives the same power again."""
+
+    def power_w(self, at: Instant) -> float:
+        """The meter's power [W], with the sign of what it measures."""
+
+
+class SimulatedSource:
+    """A believable house, 0 W to the profile's most."""
+
+    def __init__(self, profile: HouseProfile, seed: str) -> None:
+        self._profile = profile
+        self._seed = seed
+
+    def power_w(self, at: Instant) -> float:
+        return load_w(self._profile, self._seed, at)
+
+
+class RecordedSource:
+    """A recording played again: finer data is averaged, coarser data gets a seeded texture.
+
+    The texture keeps each recorded step's mean, so that the energy is the recorded one.
+    """
+
+    def __init__(self, series: Series, interval_s: float, seed: str) -> None:
+        self._series = series
+        self._interval_s = interval_s
+        self._seed = seed
+        self._samples: tuple[int, list[float]] = (0, [])
+
+    def power_w(self, at: Instant) -> float:
+        step_ms, interval_ms = round(self._series.step_s * 1000), round(self._interval_s * 1000)
+        n, rest = divmod(step_ms, interval_ms)
+        if n <= 1 or rest:
+            return round(self._series.mean(at, self._interval_s), 1)
+        into_ms = (at.unix_ms - self._series.start.unix_ms) % step_ms
+        begin_ms = at.unix_ms - into_ms
+        key, samples = self._samples
+        if key != begin_ms:
+            rng = random.Random(f"{self._seed}/{begin_ms}")  # noqa: S311 - a simulation
+            samples = texture(self._series.at(at), n, rng, self._interval_s)
+            self._samples = (begin_ms, samples)
+        return samples[into_ms // interval_ms]
+
+
+class MeterModel:
+    """Makes the readings of one meter; their identity is (house, meter, boot, seq)."""
+
+    def __init__(
+        self, *, house: str, meter: str, boot: int, measures: str, has_pv: bool, source: Source
+    ) -> None:
+        self._house = house
+        self._meter = meter
+        self._boot = boot
+        self._measures = measures
+        self._has_pv = has_pv
+        self._source = source
+        self._seq = 0
+
+    def read(self, at: Instant) -> MeterReading:
+        """The next reading.
+
+        Raises:
+            OutsideSeriesError: a recording does not cover that instant.
+        """
+        power_w = self._source.power_w(at)
+        self._seq += 1
+        return MeterReading(
+            house=self._house,
+            meter=self._meter,
+            boot=self._boot,
+            seq=self._seq,
+            timestamp=at,
+            power_w=power_w,
+            measures="grid" if self._measures == "grid" else "load",
+            has_pv=self._has_pv,
+        )

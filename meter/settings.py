@@ -1,0 +1,35 @@
+"""What a meter can be told."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from contracts.ids import Id
+from runtime.settings import HouseSettings
+
+
+class MeterSettings(HouseSettings, frozen=True, kw_only=True):
+    """Which house, which meter, where its readings come from, how often."""
+
+    meter: Annotated[Id, Meta(description="which meter of the house")] = "main"
+    source: Annotated[
+        Literal["simulated", "csv"], Meta(description="simulated: a believable house; csv: a recorded file")
+    ] = "simulated"
+    csv: Annotated[
+        Path | None,
+        Meta(description="the recorded file, or a folder of them: timestamp and a column of powers"),
+    ] = None
+    csv_column: Annotated[str, Meta(description="the column of powers in W")] = "meter_w"
+    csv_rebase: Annotated[
+        bool, Meta(description="move the recorded days to the present, by whole multiples of 52 weeks")
+    ] = False
+    interval_s: Annotated[float, Meta(ge=0.1, le=86400, description="time between readings")] = 10.0
+    measures: Annotated[
+        Literal["load", "grid"], Meta(description="load: gross consumption; grid: net of PV, - export")
+    ] = "load"
+    pv: Annotated[bool, Meta(description="the house has PV: a PV simulator answers each reading")] = True
+    max_w: Annotated[float, Meta(gt=0, le=1e6, description="most a simulated house consumes, in W")] = 9000.0
+    boot_floor: Annotated[
+        int, Meta(ge=0, description="the boot counter starts above this, after a disk was replaced")
+    ] = 0

@@ -1,0 +1,359 @@
+"""What the optimizer knows of one house: its means, its battery, its month's peaks; and the problem they pose."""
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Literal
+
+import msgspec
+
+from contracts.instant import Instant
+from contracts.messages import (
+    DerTelemetry,
+    Forecast,
+    Message,
+    MeterReading,
+    PriceForecast,
+    PvReading,
+    Schedule,
+)
+from energy.tariff import Tariff
+from optimizer.forecast import Outlook, Recorded
+from optimizer.problem import Battery, DemandPeriod, Plan, Problem
+
+FRESH_S = 30.0
+"""Older than this, telemetry and readings say nothing about now."""
+VALID_S = 1800.0
+DEVICES_MAX = 1000
+"""Of each kind in a house; more are not heard."""
+BLANK_LOAD_KW = 0.5
+W_PER_KW = 1000.0
+WEAR_SHARE = 1e-3
+"""What a kWh through the battery costs, as a share of the mean price: next to nothing, but no tie."""
+WEAR_MIN = 1e-6
+
+DemandKey = tuple[int, int, str]
+"""A billing month, by the tariff's own clocks, and a tariff period."""
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """How a house is planned."""
+
+    tariff: Tariff
+    step_s: float
+    steps: int
+    max_grid_import_kw: float
+    max_grid_export_kw: float
+
+
+class PlanInputs(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a plan is made from, as it stood at one instant."""
+
+    load: Forecast
+    pv: Forecast
+    prices: PriceForecast
+    der_id: str | None
+    problem: Problem | None
+    """None: the house has no battery to plan."""
+
+
+class _Mean:
+    """A mean that is still being measured."""
+
+    __slots__ = ("count", "total")
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self.count = 0
+
+    def add(self, value: float) -> None:
+        self.total += value
+        self.count += 1
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count
+
+
+class _Slot:
+    """What has been measured in the step in hand; the meters of a house add up."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.load: dict[str, _Mean] = {}
+        self.pv: dict[str, _Mean] = {}
+        self.ders = _Mean()
+
+    @property
+    def load_kw(self) -> float | None:
+        return sum(mean.value for mean in self.load.values()) if self.load else None
+
+    @property
+    def pv_kw(self) -> float | None:
+        return sum(mean.value for mean in self.pv.values()) if self.pv else None
+
+
+class PlannerModel:
+    """One house: hears its readings and telemetry, says what to plan."""
+
+    def __init__(self, house: str, setup: Setup, recorded: Recorded | None, now: Instant) -> None:
+        self.house = house
+        self._setup = setup
+        self._load = Outlook(setup.step_s, blank_kw=BLANK_LOAD_KW, hold_last=True)
+        self._pv = Outlook(setup.step_s, blank_kw=0.0, hold_last=False)
+        self._slot = _Slot(self._load.history.slot_of(now))
+        self._batteries: dict[str, DerTelemetry] = {}
+        self._cars: dict[str, DerTelemetry] = {}
+        self._known = {"battery_storage": self._batteries, "electric_vehicle": self._cars}
+        self._peaks: dict[DemandKey, float] = {}
+        self.heard_reading = False
+        """Whether the house's consumption was ever measured."""
+        if recorded is not None:
+            self._load.seed(recorded.load, now)
+            if recorded.pv is not None:
+                self._pv.seed(recorded.pv, now)
+
+    def hear(self, message: Message, now: Instant) -> None:
+        """Take in one message; what was not measured about now is left out."""
+        match message:
+            case DerTelemetry():
+                self._hear_der(message, now)
+            case MeterReading() if self._is_news(message, now):
+                # A grid meter beside PV says the load only together with the PV: that is in the PvReading.
+                if message.measures == "load" or not message.has_pv:
+                    self._hear_meter(message, message.power_w, 0.0, now)
+            case PvReading() if self._is_news(message, now):
+                if message.measures == "grid":
+                    self._hear_meter(message, message.meter_w, message.pv_w, now)
+                if mean := _mean_of(self._slot.pv, message.meter):
+                    mean.add(message.pv_w / W_PER_KW)
+            case _:
+                pass
+
+    def battery(self, now: Instant) -> DerTelemetry | None:
+        """The battery to plan: of those whose telemetry is fresh and complete, the first by its id.
+
+        A second battery in a house is not planned yet.
+        """
+        ids = sorted(der_id for der_id, der in self._batteries.items() if _is_fresh(der, now))
+        complete = (self._batteries[der_id] for der_id in ids)
+        return next((der for der in complete if der.capacity_kwh and der.current_soc is not None), None)
+
+    def plan_inputs(self, now: Instant) -> PlanInputs:
+        """The forecasts from the step in hand on and, if there is a battery, its problem.
+
+        Off the grid of steps the first one counts as whole: it began before `now`, and a plan made there is
+        soon replaced by an aligned one.
+        """
+        history = self._load.history
+        self._move_to(history.slot_of(now))
+        start, setup = history.start_of(self._slot.number), self._setup
+        prices = setup.tariff.series(start, setup.step_s, setup.steps)
+        load, pv = self._forecast("load", self._load, now), self._forecast("pv", self._pv, now)
+        price = PriceForecast(
+            house=self.house,
+            tariff=setup.tariff.name,
+            issued_at=now,
+            start=start,
+            step_s=setup.step_s,
+            currency=setup.tariff.currency,
+            import_price=prices.import_price,
+            export_price=prices.export_price,
+            demand_price=prices.demand_price,
+        )
+        der = self.battery(now)
+        return PlanInputs(
+            load=load,
+            pv=pv,
+            prices=price,
+            der_id=der.der_id if der else None,
+            problem=self._problem(der, load, pv, price) if der else None,
+        )
+
+    def _problem(self, der: DerTelemetry, load: Forecast, pv: Forecast, prices: PriceForecast) -> Problem:
+        setup, battery = self._setup, _battery(der)
+        demand, demand_of_step = self._demand(prices.start)
+        mean_price = fmean(prices.import_price)
+        return Problem(
+            step_h=setup.step_s / 3600.0,
+            load_kw=load.power_kw,
+            pv_kw=pv.power_kw,
+            import_price=prices.import_price,
+            export_price=prices.export_price,
+            battery=battery,
+            demand=demand,
+            demand_of_step=demand_of_step,
+            max_grid_import_kw=setup.max_grid_import_kw,
+            max_grid_export_kw=setup.max_grid_export_kw,
+            # What is left will save an import at the mean price. With the loss of the whole round trip and not of
+            # discharging alone: at one price all day, energy must be worth more in use now than kept.
+            end_value_per_kwh=max(0.0, mean_price) * battery.efficiency_roundtrip,
+            wear_per_kwh=max(WEAR_MIN, WEAR_SHARE * abs(mean_price)),
+        )
+
+    def _demand(self, start: Instant) -> tuple[list[DemandPeriod], list[int]]:
+        """The demand periods the horizon meets, and each step's; none where peaks cost nothing."""
+        setup = self._setup
+        index_of: dict[DemandKey, int] = {}
+        price_of: list[float] = []
+        of_step: list[int] = []
+        for i in range(setup.steps):
+            key, price = _demand_at(setup.tariff, start.after(i * setup.step_s))
+            if key not in index_of:
+                index_of[key] = len(price_of)
+                price_of.append(price)
+            of_step.append(index_of[key])
+        if not any(price_of):
+            return [], []
+        periods = [
+            DemandPeriod(
+                name=f"{year}-{month:02} {period}",
+                price_per_kw=price_of[index],
+                floor_kw=self._peaks.get((year, month, period), 0.0),
+            )
+            for (year, month, period), index in index_of.items()
+        ]
+        return periods, of_step
+
+    def _forecast(self, kind: Literal["load", "pv"], outlook: Outlook, now: Instant) -> Forecast:
+        running_kw = self._slot.load_kw if kind == "load" else self._slot.pv_kw
+        return Forecast(
+            house=self.house,
+            kind=kind,
+            name=outlook.forecaster.name,
+            issued_at=now,
+            start=outlook.history.start_of(self._slot.number),
+            step_s=self._setup.step_s,
+            power_kw=outlook.issue(self._slot.number, self._setup.steps, running_kw),
+            error_kw=outlook.error_kw,
+        )
+
+    def _hear_der(self, der: DerTelemetry, now: Instant) -> None:
+        known = self._known.get(der.type)
+        if known is None:
+            return
+        last = known.get(der.der_id)
+        if last is None:
+            if len(known) < DEVICES_MAX:
+                known[der.der_id] = der
+        # Newest wins; but one that came from the future, from a clock since put right, holds nobody up.
+        elif der.timestamp >= last.timestamp or last.timestamp > now:
+            known[der.der_id] = der
+
+    def _is_news(self, reading: MeterReading | PvReading, now: Instant) -> bool:
+        """Whether a reading is about now; opens its slot if it is."""
+        if reading.historical or abs(now.seconds_since(reading.timestamp)) > FRESH_S:
+            return False
+        slot = self._load.history.slot_of(reading.timestamp)
+        if slot > self._slot.number:
+            self._move_to(slot)
+        return slot == self._slot.number
+
+    def _hear_meter(
+        self, reading: MeterReading | PvReading, power_w: float, pv_w: float, now: Instant
+    ) -> None:
+        mean = _mean_of(self._slot.load, reading.meter)
+        if mean is None:
+            return
+        self.heard_reading = True
+        ders_kw = self._ders_kw(now)
+        kw = power_w / W_PER_KW
+        mean.add(max(0.0, kw + pv_w / W_PER_KW - ders_kw if reading.measures == "grid" else kw))
+        self._slot.ders.add(ders_kw)
+
+    def _ders_kw(self, now: Instant) -> float:
+        """What batteries and cars take from the house right now [kW]; negative while a battery gives."""
+        ders = (*self._batteries.values(), *self._cars.values())
+        return sum(der.current_output for der in ders if _is_fresh(der, now))
+
+    def _move_to(self, slot: int) -> None:
+        """Close the step in hand, if it is over: learn its means, keep its peak."""
+        if slot <= self._slot.number:
+            return
+        done, self._slot = self._slot, _Slot(slot)
+        load_kw, pv_kw = done.load_kw, done.pv_kw
+        if pv_kw is not None:
+            self._pv.learn(done.number, pv_kw)
+        if load_kw is not None:
+            self._load.learn(done.number, load_kw)
+            grid_kw = load_kw + done.ders.value - (pv_kw or 0.0)
+            self._keep_peak(self._load.history.start_of(done.number), grid_kw)
+
+    def _keep_peak(self, at: Instant, grid_kw: float) -> None:
+        key, _ = _demand_at(self._setup.tariff, at)
+        self._peaks = {kept: peak for kept, peak in self._peaks.items() if kept[:2] == key[:2]}
+        self._peaks[key] = max(self._peaks.get(key, 0.0), grid_kw)
+
+
+def schedule_of(inputs: PlanInputs, plan: Plan, solver: str, solve_time_s: float | None) -> Schedule:
+    """The message that carries a plan.
+
+    Raises:
+        ValueError: the inputs hold no battery's problem.
+    """
+    problem, der_id = inputs.problem, inputs.der_id
+    if problem is None or der_id is None:
+        raise ValueError(f"{inputs.load.house} has no battery: there is nothing to schedule")
+    now = inputs.load.issued_at
+    return Schedule(
+        house=inputs.load.house,
+        der_id=der_id,
+        issued_at=now,
+        valid_until=now.after(VALID_S),
+        start=inputs.load.start,
+        step_s=inputs.load.step_s,
+        status=plan.status,
+        reason=plan.reason,
+        battery_power_kw=plan.battery_kw,
+        grid_power_kw=plan.grid_kw,
+        curtailed_kw=plan.curtailed_kw,
+        soc_percent=_soc_percent(plan.stored_kwh, problem.battery),
+        load_kw=inputs.load.power_kw,
+        pv_kw=inputs.pv.power_kw,
+        import_price=inputs.prices.import_price,
+        currency=inputs.prices.currency,
+        energy_cost=plan.energy_cost,
+        demand_cost=plan.demand_cost,
+        total_cost=plan.energy_cost + plan.demand_cost,
+        peak_kw=plan.peak_kw,
+        solver=solver,
+        solve_time_s=solve_time_s,
+    )
+
+
+def _soc_percent(stored_kwh: Sequence[float], battery: Battery) -> list[float]:
+    return [min(100.0, max(0.0, 100.0 * kwh / battery.capacity_kwh)) for kwh in stored_kwh]
+
+
+def _battery(der: DerTelemetry) -> Battery:
+    """A battery as its telemetry has it; what it does not say is as the reference has it."""
+    return Battery(
+        capacity_kwh=der.capacity_kwh or 0.0,
+        max_charge_kw=_or(der.max_charge_kw, der.nameplate_capacity),
+        max_discharge_kw=_or(der.max_discharge_kw, der.nameplate_capacity),
+        efficiency_roundtrip=_or(der.efficiency_roundtrip, 0.9),
+        min_soc_percent=_or(der.min_soc_percent, 10.0),
+        max_soc_percent=_or(der.max_soc_percent, 90.0),
+        soc_percent=_or(der.current_soc, 0.0),
+    )
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
+
+
+def _is_fresh(der: DerTelemetry, now: Instant) -> bool:
+    return der.is_online and abs(now.seconds_since(der.timestamp)) <= FRESH_S
+
+
+def _mean_of(means: dict[str, _Mean], meter: str) -> _Mean | None:
+    """The mean of one meter; None if the house already has all the meters that are heard."""
+    mean = means.get(meter)
+    if mean is None and len(means) < DEVICES_MAX:
+        mean = means[meter] = _Mean()
+    return mean
+
+
+def _demand_at(tariff: Tariff, at: Instant) -> tuple[DemandKey, float]:
+    period = tariff.period_at(at)
+    local = at.local(tariff.zone)
+    return (local.year, local.month, period.name), period.demand_price

@@ -1,0 +1,159 @@
+"""Hears the houses, plans each battery every quarter of an hour, off the event loop, and publishes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from functools import cache
+from typing import Any
+
+from broker.errors import BusError
+from broker.port import Bus, Delivery
+from contracts import topics
+from contracts.instant import Instant
+from contracts.messages import Schedule
+from energy.tariff import load_tariff
+from optimizer.forecast import Recorded
+from optimizer.model import PlanInputs, PlannerModel, Setup, schedule_of
+from optimizer.program import SOLVER, Solver
+from optimizer.settings import OptimizerSettings
+from runtime.clock import Clock
+from runtime.lifecycle import Lifecycle
+from runtime.logs import get_log
+from runtime.settings import Layered
+
+HEARD = (topics.METER_READING, topics.PV_READING, topics.DER_TELEMETRY)
+LOOK_S = 5.0
+"""How often it is looked for houses that are due; so long at most waits one that has just appeared."""
+TIME_LIMIT_S = 10.0
+HOUSES_MAX = 100_000
+
+
+class OptimizerService:
+    """The optimizer of any number of houses.
+
+    Args:
+        settings: for all houses, and what one has different.
+        bus: where the houses are heard and the plans go.
+        clock: its time; a virtual one gets no time limits and no measured times.
+        life: says when to stop.
+        history: houses whose days before the start are known.
+    """
+
+    def __init__(
+        self,
+        settings: Layered[OptimizerSettings],
+        bus: Bus,
+        clock: Clock,
+        life: Lifecycle,
+        history: Mapping[str, Recorded] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._bus = bus
+        self._clock = clock
+        self._life = life
+        self._history = history or {}
+        self._log = get_log("optimizer")
+        self._tariff = cache(load_tariff)
+        self._solver = Solver(None if clock.is_virtual else TIME_LIMIT_S)
+        self._houses: dict[str, PlannerModel] = {}
+        self._issued: dict[str, Instant] = {}
+        self._planned: dict[str, Instant] = {}
+        self._last_run: Instant | None = None
+        self.plans = 0
+        self.skipped_runs = 0
+        """Runs that never were, because the one before took too long."""
+
+    async def run(self) -> None:
+        """Serve until stopped."""
+        async with self._bus.subscribe(*HEARD) as deliveries:
+            self._log.info("optimizer started", tariff=self._settings.base.tariff)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._hear(deliveries))
+                group.create_task(self._plan())
+
+    async def _hear(self, deliveries: AsyncIterator[Delivery[Any]]) -> None:
+        async for delivery in self._life.each(deliveries):
+            message = delivery.message
+            house = self._houses.get(message.house)
+            if house is None:
+                if len(self._houses) >= HOUSES_MAX:
+                    await delivery.reject(f"more than {HOUSES_MAX} houses")
+                    continue
+                house = self._houses[message.house] = self._new_house(message.house)
+            house.hear(message, self._clock.now())
+            await delivery.ack()
+
+    def _new_house(self, house: str) -> PlannerModel:
+        settings = self._settings.of(house)
+        setup = Setup(
+            tariff=self._tariff(settings.tariff),
+            step_s=settings.step_s,
+            steps=settings.steps,
+            max_grid_import_kw=settings.max_grid_import_kw,
+            max_grid_export_kw=settings.max_grid_export_kw,
+        )
+        return PlannerModel(house, setup, self._history.get(house), self._clock.now())
+
+    async def _plan(self) -> None:
+        """One house after the other; what falls due meanwhile is met at the next look, once."""
+        interval_s = self._settings.base.interval_min * 60.0
+        async for tick in self._life.each(self._clock.every(LOOK_S)):
+            run = tick.at.floor(interval_s)
+            self._count_skipped(run, interval_s)
+            for house in [house for house in self._houses.values() if self._is_due(house, run)]:
+                if self._life.stopping:
+                    return
+                await self._plan_house(house, run)
+
+    def _count_skipped(self, run: Instant, interval_s: float) -> None:
+        if self._last_run is not None and run.after(-interval_s) > self._last_run:
+            skipped = round(run.seconds_since(self._last_run) / interval_s) - 1
+            self.skipped_runs += skipped
+            self._log.warning("planning late", skipped=skipped, at=str(run))
+        self._last_run = run
+
+    def _is_due(self, house: PlannerModel, run: Instant) -> bool:
+        """Whether there is news for this run: none yet, or a battery that has only now appeared."""
+        if not house.heard_reading:
+            return False
+        if self._issued.get(house.house) != run:
+            return True
+        return self._planned.get(house.house) != run and house.battery(self._clock.now()) is not None
+
+    async def _plan_house(self, house: PlannerModel, run: Instant) -> None:
+        inputs = house.plan_inputs(self._clock.now())
+        try:
+            await self._publish_outlook(inputs)
+            self._issued[house.house] = run
+            if inputs.der_id is not None:
+                schedule = await self._solve(inputs)
+                await self._bus.publish(topics.SCHEDULE.at(house=house.house, der_id=inputs.der_id), schedule)
+                self._planned[house.house] = run
+                self._note(schedule)
+        except BusError as error:
+            # It stays due: the next look tries again, with newer data.
+            self._log.warning("not published", house=house.house, why=str(error))
+
+    async def _solve(self, inputs: PlanInputs) -> Schedule:
+        began_s = self._clock.monotonic()
+        loop = asyncio.get_running_loop()
+        plan = await loop.run_in_executor(None, self._solver.plan, inputs.problem)
+        took_s = (self._clock.monotonic() - began_s) / self._clock.speed
+        return schedule_of(inputs, plan, SOLVER, None if self._clock.is_virtual else took_s)
+
+    async def _publish_outlook(self, inputs: PlanInputs) -> None:
+        house = inputs.load.house
+        await self._bus.publish(topics.PRICE.at(house=house, tariff=inputs.prices.tariff), inputs.prices)
+        for forecast in (inputs.load, inputs.pv):
+            await self._bus.publish(topics.FORECAST.at(house=house, kind=forecast.kind), forecast)
+
+    def _note(self, schedule: Schedule) -> None:
+        self.plans += 1
+        log = self._log.info if schedule.status == "optimal" and not schedule.reason else self._log.warning
+        log(
+            "planned",
+            house=schedule.house,
+            der=schedule.der_id,
+            status=schedule.status,
+            cost=round(schedule.total_cost, 2),
+            why=schedule.reason,
+        )

@@ -1,0 +1,1 @@
+"""The control loop: from what is heard to a balanced PowerSnapshot and safe commands."""

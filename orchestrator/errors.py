@@ -1,0 +1,17 @@
+"""The error tree of the orchestrator."""
+
+from contracts.messages import PowerSnapshot
+
+
+class OrchestratorError(Exception):
+    """The control loop could not decide."""
+
+
+class PowerBalanceError(OrchestratorError):
+    """Sources and sinks differ: never a wrong snapshot, so no snapshot."""
+
+    def __init__(self, snapshot: PowerSnapshot) -> None:
+        super().__init__(
+            f"{snapshot.house}: sources and sinks differ by {snapshot.imbalance_kw():.3g} kW: {snapshot}"
+        )
+        self.snapshot = snapshot

@@ -1,0 +1,287 @@
+"""One house as the orchestrator knows it: what was heard, and what each tick makes of it. Pure."""
+
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from contracts.instant import Instant
+from contracts.messages import (
+    CommandAck,
+    Decision,
+    DerTelemetry,
+    DispatchCommand,
+    MeterReading,
+    PowerSnapshot,
+    PriceForecast,
+    PvReading,
+    Schedule,
+)
+from orchestrator.flow import compute_flows
+from orchestrator.limits import (
+    BatteryState,
+    Constraints,
+    EconomicObjectives,
+    EvState,
+    PhysicalConstraints,
+    PowerFlowInputs,
+    SafetyConstraints,
+    Verdict,
+)
+
+_Timed = TypeVar("_Timed", MeterReading, PvReading, DerTelemetry)
+
+BATTERY = "battery_storage"
+EV = "electric_vehicle"
+
+
+class HouseLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the settings say of a house."""
+
+    max_grid_import_kw: float
+    max_grid_export_kw: float
+    reading_fresh_s: float
+    ttl_s: float
+    arbitrage_threshold: float | None
+
+
+class Outcome(NamedTuple):
+    """What one tick says: nothing of a house that has not been heard of lately but the safe commands."""
+
+    snapshot: PowerSnapshot | None
+    decisions: list[Decision]
+    commands: list[DispatchCommand]
+
+
+class Issuer:
+    """Numbers the commands of one orchestrator: (epoch, seq) only ever rises."""
+
+    def __init__(self, name: str, epoch: int) -> None:
+        self.name = name
+        self.epoch = epoch
+        self._seq = 0
+
+    def saw(self, epoch: int) -> bool:
+        """Take note of an epoch in somebody's ack; True if ours had to rise above it."""
+        if epoch <= self.epoch:
+            return False
+        self.epoch = epoch + 1
+        self._seq = 0
+        return True
+
+    def command(self, verdict: Verdict, house: str, now: Instant, ttl_s: float) -> DispatchCommand:
+        """The command that carries out a verdict."""
+        self._seq += 1
+        is_ev = verdict.given_a is not None
+        return DispatchCommand(
+            command_id=f"{self.name}-{self.epoch}-{self._seq}",
+            house=house,
+            der_id=verdict.der_id,
+            issuer=self.name,
+            epoch=self.epoch,
+            seq=self._seq,
+            issued_at=now,
+            valid_until=now.after(ttl_s),
+            setpoint_kw=None if is_ev else verdict.given_kw,
+            setpoint_a=verdict.given_a,
+            reason=verdict.sentence,
+        )
+
+
+class HouseModel:
+    """The last of everything heard from one house; newest wins, replayed readings do not count."""
+
+    def __init__(self, house: str, limits: HouseLimits) -> None:
+        self.house = house
+        self._limits = limits
+        self._meters: dict[str, MeterReading] = {}
+        self._pv: dict[str, PvReading] = {}
+        self._ders: dict[str, DerTelemetry] = {}
+        self._schedules: dict[str, Schedule] = {}
+        self._price: PriceForecast | None = None
+        self.acks: dict[str, CommandAck] = {}
+
+    def hear(self, message: object) -> None:
+        """Take in one message; what is older than what is known changes nothing."""
+        match message:
+            case MeterReading(historical=False):
+                _keep_newest(self._meters, message.meter, message)
+            case PvReading(historical=False):
+                _keep_newest(self._pv, message.meter, message)
+            case DerTelemetry():
+                _keep_newest(self._ders, message.der_id, message)
+            case Schedule():
+                self._schedules[message.der_id] = message
+            case PriceForecast():
+                self._price = message
+            case CommandAck():
+                self.acks[message.der_id] = message
+            case _:
+                pass
+
+    def tick(self, now: Instant, issuer: Issuer) -> Outcome:
+        """Decide for this instant.
+
+        Raises:
+            PowerBalanceError: no balanced snapshot could be made.
+        """
+        battery = self._first(BATTERY, now)
+        ev = self._first(EV, now)
+        inputs = self._inputs(now, battery, ev)
+        if inputs is None:
+            verdicts = [_safe(der) for der in (ev, battery) if der is not None]
+            snapshot = None
+            objectives = EconomicObjectives()
+        else:
+            objectives = self._objectives(now, battery)
+            snapshot, verdicts = compute_flows(inputs, self._constraints(battery, ev), objectives)
+        return Outcome(
+            snapshot,
+            [self._decision(verdict, objectives, now) for verdict in verdicts],
+            [issuer.command(verdict, self.house, now, self._limits.ttl_s) for verdict in verdicts],
+        )
+
+    def _fresh(self, moment: Instant, now: Instant) -> bool:
+        return abs(now.seconds_since(moment)) <= self._limits.reading_fresh_s
+
+    def _first(self, kind: str, now: Instant) -> DerTelemetry | None:
+        """The DER of that type with the lowest id, if it has been heard of lately."""
+        for der_id in sorted(self._ders):
+            der = self._ders[der_id]
+            if der.type == kind and der.is_online and self._fresh(der.timestamp, now):
+                return der
+        return None
+
+    def _inputs(
+        self, now: Instant, battery: DerTelemetry | None, ev: DerTelemetry | None
+    ) -> PowerFlowInputs | None:
+        readings = [reading for reading in self._meters.values() if self._fresh(reading.timestamp, now)]
+        if not readings:
+            return None
+        pv_kw = sum(pv.pv_w for pv in self._pv.values() if self._fresh(pv.timestamp, now)) / 1000
+        drawn_kw = sum(der.current_output for der in (battery, ev) if der is not None)
+        load_kw = 0.0
+        for reading in readings:
+            load_kw += reading.power_w / 1000
+            if reading.measures == "grid":
+                load_kw += pv_kw - drawn_kw
+        return PowerFlowInputs(
+            house=self.house,
+            timestamp=now,
+            house_load_kw=max(load_kw, 0.0),
+            pv_kw=pv_kw,
+            battery=_battery_state(battery),
+            ev=_ev_state(ev),
+        )
+
+    def _constraints(self, battery: DerTelemetry | None, ev: DerTelemetry | None) -> Constraints:
+        physical = PhysicalConstraints(
+            max_grid_import_kw=self._limits.max_grid_import_kw,
+            max_grid_export_kw=self._limits.max_grid_export_kw,
+        )
+        safety = SafetyConstraints()
+        if battery is not None:
+            physical = msgspec.structs.replace(
+                physical,
+                max_battery_charge_kw=_or(battery.max_charge_kw, battery.nameplate_capacity),
+                max_battery_discharge_kw=_or(battery.max_discharge_kw, battery.nameplate_capacity),
+            )
+            safety = SafetyConstraints(
+                battery_min_soc_percent=_or(battery.min_soc_percent, safety.battery_min_soc_percent),
+                battery_max_soc_percent=_or(battery.max_soc_percent, safety.battery_max_soc_percent),
+            )
+        if ev is not None:
+            physical = msgspec.structs.replace(
+                physical,
+                evse_min_current_a=_or(ev.min_current_a, physical.evse_min_current_a),
+                evse_max_current_a=_or(ev.max_current_a, physical.evse_max_current_a),
+                phases=ev.phases or physical.phases,
+            )
+        return Constraints(physical=physical, safety=safety)
+
+    def _objectives(self, now: Instant, battery: DerTelemetry | None) -> EconomicObjectives:
+        price, threshold, currency = None, self._limits.arbitrage_threshold, None
+        if (
+            self._price is not None
+            and (step := _step_of(self._price, len(self._price.import_price), now)) is not None
+        ):
+            price, currency = self._price.import_price[step], self._price.currency
+            if threshold is None:
+                ahead = self._price.import_price[step : step + round(86400 / self._price.step_s)]
+                threshold = sum(ahead) / len(ahead)
+        schedule = self._schedules.get(battery.der_id) if battery is not None else None
+        planned_kw, export = None, False
+        if schedule is not None and schedule.status == "optimal" and now < schedule.valid_until:
+            step = _step_of(schedule, len(schedule.battery_power_kw), now)
+            if step is not None:
+                planned_kw = schedule.battery_power_kw[step]
+                export = schedule.grid_power_kw[step] < 0
+        return EconomicObjectives(
+            import_price=price,
+            arbitrage_threshold=threshold,
+            currency=currency,
+            scheduled_battery_kw=planned_kw,
+            scheduled_export=export,
+        )
+
+    def _decision(self, verdict: Verdict, objectives: EconomicObjectives, now: Instant) -> Decision:
+        return Decision(
+            house=self.house,
+            der_id=verdict.der_id,
+            timestamp=now,
+            tier=verdict.tier,
+            limit=verdict.limit,
+            import_price=objectives.import_price,
+            currency=objectives.currency,
+            urgency=verdict.urgency,
+            asked_kw=verdict.asked_kw,
+            given_kw=verdict.given_kw,
+            alternative=verdict.alternative,
+            sentence=verdict.sentence,
+        )
+
+
+def _keep_newest(known: dict[str, _Timed], key: str, message: _Timed) -> None:
+    last = known.get(key)
+    if last is None or message.timestamp >= last.timestamp:
+        known[key] = message
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
+
+
+def _step_of(series: Schedule | PriceForecast, steps: int, now: Instant) -> int | None:
+    step = int(now.seconds_since(series.start) // series.step_s)
+    return step if 0 <= step < steps else None
+
+
+def _battery_state(der: DerTelemetry | None) -> BatteryState | None:
+    if der is None or der.current_soc is None:
+        return None
+    return BatteryState(der_id=der.der_id, soc_percent=der.current_soc)
+
+
+def _ev_state(der: DerTelemetry | None) -> EvState | None:
+    if der is None or der.current_soc is None:
+        return None
+    return EvState(
+        der_id=der.der_id,
+        connected=bool(der.connected),
+        soc_percent=der.current_soc,
+        target_soc_percent=_or(der.target_soc_percent, 100.0),
+        capacity_kwh=_or(der.capacity_kwh, 0.0),
+        departure_at=der.departure_at,
+    )
+
+
+def _safe(der: DerTelemetry) -> Verdict:
+    return Verdict(
+        der_id=der.der_id,
+        asked_kw=0.0,
+        given_kw=0.0,
+        given_a=0.0 if der.type == EV else None,
+        tier="safety",
+        limit="stale readings",
+        sentence="The house's meter has not been heard of lately: everything rests.",
+        alternative="",
+    )

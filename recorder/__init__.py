@@ -1,0 +1,1 @@
+"""The recorder: daily rolled CSV files, every reading once."""

@@ -1,0 +1,35 @@
+"""`wattbus recorder`: settings, bus and service put together."""
+
+import sys
+from collections.abc import Sequence
+
+from broker.connect import open_bus, presence_of
+from contracts.topics import SITE
+from recorder.service import RecorderService
+from recorder.settings import RecorderSettings
+from runtime.process import Context, launch
+from runtime.settings import Layered
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the service; returns the exit code."""
+    return launch(
+        "recorder",
+        RecorderSettings,
+        serve,
+        argv,
+        description="Writes every reading to DATA/{house}/{meter}/{meter}_YYYY-MM-DD.csv, once.",
+        example="wattbus recorder --data-dir DATA --day-timezone America/Costa_Rica "
+        "--readings-url amqp://127.0.0.1",
+    )
+
+
+async def serve(settings: Layered[RecorderSettings], context: Context) -> None:
+    """Run the service on the bus its settings name."""
+    presence = presence_of(SITE, "recorder", "main")
+    async with open_bus(settings.base, context.clock, client="recorder", presence=presence) as bus:
+        await RecorderService(settings.base, bus, context.clock, context.life).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""What a message becomes in a file, and which of them the file has already: pure."""
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Sequence
+from datetime import tzinfo
+from enum import Enum
+from pathlib import PurePath
+from typing import NamedTuple
+
+from contracts import archive
+from contracts.codec import encode
+from contracts.messages import Alert, Message, MeterReading, PvReading
+
+
+class Numbers:
+    """A set of whole numbers that mostly follow one another: its size is that of its gaps."""
+
+    __slots__ = ("_firsts", "_lasts")
+
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+
+    def add(self, number: int) -> None:
+        """Put a number in."""
+        at = bisect_right(self._firsts, number)
+        after_left = at > 0 and number <= self._lasts[at - 1] + 1
+        before_right = at < len(self._firsts) and number + 1 == self._firsts[at]
+        if after_left and before_right:
+            self._lasts[at - 1] = self._lasts.pop(at)
+            del self._firsts[at]
+        elif after_left:
+            self._lasts[at - 1] = max(number, self._lasts[at - 1])
+        elif before_right:
+            self._firsts[at] = number
+        else:
+            self._firsts.insert(at, number)
+            self._lasts.insert(at, number)
+
+    def __contains__(self, number: int) -> bool:
+        at = bisect_right(self._firsts, number)
+        return at > 0 and number <= self._lasts[at - 1]
+
+    @property
+    def runs(self) -> int:
+        """How many unbroken runs they form."""
+        return len(self._firsts)
+
+
+class Identity(NamedTuple):
+    """What tells one line of a file from all others."""
+
+    source: Hashable
+    """Whose counter: the boot in a meter's file, (source, boot) in a house's alerts."""
+    seq: int
+
+
+Seen = dict[Hashable, Numbers]
+"""The identities that a file has, by their source."""
+
+
+def has_seen(seen: Seen, identity: Identity) -> bool:
+    """Whether the file has that identity."""
+    numbers = seen.get(identity.source)
+    return numbers is not None and identity.seq in numbers
+
+
+def mark_seen(seen: Seen, identity: Identity) -> None:
+    """Say that the file has that identity."""
+    seen.setdefault(identity.source, Numbers()).add(identity.seq)
+
+
+class Form(NamedTuple):
+    """What a file's lines look like."""
+
+    header: bytes
+    """Its first line with its end, or nothing."""
+    identify: Callable[[str], Identity | None]
+    """The identity of a line without its end; None if it is no line of this form."""
+
+
+class Entry(NamedTuple):
+    """One message as a line of a file."""
+
+    path: PurePath
+    """Below the data folder."""
+    form: Form
+    identity: Identity
+    line: bytes
+    """With its end."""
+    mark: bytes
+    """A part of the line that no line with another identity has."""
+
+
+def _identify_row(line: str) -> Identity | None:
+    found = archive.identity_of(line)
+    return None if found is None else Identity(*found)
+
+
+# The fields as Alert declares them: the codec writes them in that order.
+_alert = re.compile(
+    r'\{"house":"[\w-]+","source":"([\w-]+)","boot":(\d+),"seq":(\d+),"timestamp":.*\}', re.ASCII
+).fullmatch
+
+
+def _identify_alert(line: str) -> Identity | None:
+    found = _alert(line)
+    return None if found is None else Identity((found[1], int(found[2])), int(found[3]))
+
+
+ROWS = Form(f"{archive.HEADER}\n".encode(), _identify_row)
+ALERTS = Form(b"", _identify_alert)
+
+
+def is_covered(message: Message) -> bool:
+    """Whether another message carries all that this one says, so that only that one is written."""
+    return isinstance(message, MeterReading) and message.has_pv
+
+
+def entry_of(message: MeterReading | PvReading | Alert, zone: tzinfo) -> Entry:
+    """The line a message becomes, and the file in which it stands.
+
+    Args:
+        message: a reading that is written (not `is_covered`), or an alert.
+        zone: whose days the files are.
+
+    Raises:
+        ContractError: an id or a time that can't become a file's name.
+    """
+    day = archive.day_of(message.timestamp, zone)
+    if isinstance(message, Alert):
+        return Entry(
+            archive.alerts_file(message.house, day),
+            ALERTS,
+            Identity((message.source, message.boot), message.seq),
+            encode(message) + b"\n",
+            f'"source":"{message.source}","boot":{message.boot},"seq":{message.seq},'.encode(),
+        )
+    if isinstance(message, PvReading):
+        meter_w, pv_w, sum_w = message.meter_w, message.pv_w, message.sum_w
+    else:
+        meter_w, pv_w, sum_w = message.power_w, None, None
+    row = archive.Row(message.timestamp, meter_w, pv_w, sum_w, message.boot, message.seq)
+    return Entry(
+        archive.day_file(message.house, message.meter, day, historical=message.historical),
+        ROWS,
+        Identity(message.boot, message.seq),
+        f"{archive.format_row(row)}\n".encode(),
+        f",{message.boot},{message.seq}\n".encode(),
+    )
+
+
+class Scan(NamedTuple):
+    """What a file holds, as found on the disk."""
+
+    good: bytes
+    """Header and well-formed lines, as we would have written them."""
+    seen: Seen
+    torn: bytes
+    """What follows the last line's end: a write that was cut."""
+    damaged: int
+    """Lines that have an end and yet are none of ours."""
+
+
+def scan(form: Form, content: bytes) -> Scan:
+    """Read a file that a writer left, however it came to its end."""
+    whole, end, torn = content.rpartition(b"\n")
+    if not end:
+        return Scan(b"", {}, content, 0)
+    seen: Seen = {}
+    # A spreadsheet that saved the file leaves \r\n: its rows are rows nevertheless.
+    lines = [line.removesuffix(b"\r") for line in whole.split(b"\n")]
+    has_header = bool(form.header) and lines[0] + b"\n" == form.header
+    good: list[bytes] = []
+    damaged = int(bool(form.header) and not has_header)
+    for line in lines[1:] if has_header else lines:
+        identity = form.identify(line.decode("ascii", errors="replace"))
+        if identity is None:
+            damaged += 1
+        else:
+            mark_seen(seen, identity)
+            good.append(line + b"\n")
+    return Scan(form.header + b"".join(good), seen, torn, damaged)
+
+
+class Verdict(Enum):
+    """What became of a message."""
+
+    WRITTEN = "it is on the disk"
+    DUPLICATE = "it was on the disk already"
+    REFUSED = "it contradicts what is on the disk, and will whenever it comes"
+    FAILED = "the disk did not take it; nothing of it is there; try again"
+
+
+class Outcome(NamedTuple):
+    """What became of a message, and why if it was not taken."""
+
+    verdict: Verdict
+    why: str = ""
+
+
+WRITTEN = Outcome(Verdict.WRITTEN)
+DUPLICATE = Outcome(Verdict.DUPLICATE)
+
+
+def judge(entries: Sequence[Entry], seen: Seen, read: Callable[[], bytes]) -> list[Outcome]:
+    """Which of one file's entries are new, and which it has already.
+
+    Args:
+        entries: in the order in which they came.
+        seen: what the file has.
+        read: gives the file's content; called only when something comes a second time.
+    """
+    fresh: dict[Identity, bytes] = {}
+    content: bytes | None = None
+    outcomes: list[Outcome] = []
+    for entry in entries:
+        if has_seen(seen, entry.identity):
+            content = read() if content is None else content
+            known = line_with(entry.mark, content)
+        elif (known := fresh.get(entry.identity, b"")) == b"":
+            fresh[entry.identity] = entry.line
+            outcomes.append(WRITTEN)
+            continue
+        outcomes.append(DUPLICATE if known == entry.line else _contradiction(entry, known))
+    return outcomes
+
+
+def line_with(mark: bytes, content: bytes) -> bytes:
+    """The last line that has `mark`, with its end; nothing if there is none."""
+    at = content.rfind(mark)
+    if at < 0:
+        return b""
+    return content[content.rfind(b"\n", 0, at) + 1 : content.index(b"\n", at) + 1]
+
+
+def _contradiction(entry: Entry, known: bytes) -> Outcome:
+    has, says = (line.decode(errors="replace").rstrip("\n") for line in (known, entry.line))
+    return Outcome(
+        Verdict.REFUSED,
+        f"the same identity with other values: {entry.path} has {has!r}, this says {says!r}; "
+        "if the meter lost its boot counter, raise its boot_floor",
+    )

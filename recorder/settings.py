@@ -1,0 +1,28 @@
+"""What the recorder can be told."""
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from energy.zones import zone_of
+from runtime.settings import CommonSettings
+
+
+class RecorderSettings(CommonSettings, frozen=True, kw_only=True):
+    """Where the files stand, when a day begins, how much is written at once."""
+
+    data_dir: Annotated[Path, Meta(description="the folder of the daily CSV files")] = Path("DATA")
+    day_timezone: Annotated[
+        str, Meta(description="whose days the files are; fixed once for a data folder")
+    ] = "UTC"
+    batch_s: Annotated[
+        float, Meta(ge=0, le=3600, description="the longest a reading waits for company before it is written")
+    ] = 0.2
+    batch_max: Annotated[
+        int, Meta(ge=1, le=100_000, description="readings written and synchronised at once, at most")
+    ] = 500
+    open_files_max: Annotated[int, Meta(ge=1, le=10_000, description="files held open, at most")] = 200
+
+    def __post_init__(self) -> None:
+        zone_of(self.day_timezone)

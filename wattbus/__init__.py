@@ -1,0 +1,1 @@
+"""The front door: one command line, and the whole neighbourhood in one process."""

@@ -1,0 +1,63 @@
+"""`wattbus COMMAND ...`: finds the command and hands over."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A command and where it is; imported only when it is called, so that a house loads only its own."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "run": Command("wattbus.run", "a whole neighbourhood in one process"),
+    "meter": Command("meter.__main__", "a house's electricity meter"),
+    "pvsim": Command("pvsim.__main__", "the PV simulator that answers each reading"),
+    "der-controller": Command("der_controller.__main__", "a house's batteries and cars"),
+    "optimizer": Command("optimizer.__main__", "plans each battery 48 h ahead"),
+    "orchestrator": Command("orchestrator.__main__", "the 10 s control loop that sends commands"),
+    "recorder": Command("recorder.__main__", "writes the daily CSV files"),
+    "broker": Command("wattbus.broker", "the embedded MQTT broker alone"),
+    "topics": Command("wattbus.topics", "what travels where on the bus"),
+    "health": Command("wattbus.health", "whether the service in this container is connected"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        sys.stdout.write(_usage())
+        return 0
+    if name == "--version":
+        sys.stdout.write(f"wattbus {version('wattbus')}\n")
+        return 0
+    if name not in COMMANDS:
+        sys.stderr.write(f"wattbus: {name[:40]!r} is no command; there are {', '.join(COMMANDS)}\n")
+        return 2
+    code: int = importlib.import_module(COMMANDS[name].module).main(arguments[1:])
+    return code
+
+
+def _usage() -> str:
+    lines = [f"  {name:16}{command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: wattbus COMMAND [options]      wattbus COMMAND --help shows its options",
+            "",
+            *lines,
+            "",
+            "example: wattbus run --for 24h --speed max --out out",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

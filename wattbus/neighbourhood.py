@@ -1,0 +1,182 @@
+"""A site's services in one process: built from one site file, started and stopped in order."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import der_controller.__main__ as der_controller_main
+import meter.__main__ as meter_main
+import pvsim.__main__ as pvsim_main
+from broker.bus import PlanesBus
+from broker.connect import announce, open_bus, presence_of
+from broker.memory import MemoryTransport
+from broker.quarantine import Quarantine
+from contracts import topics
+from contracts.topics import SITE
+from der_controller.service import DerControllerService
+from der_controller.settings import DerControllerSettings
+from meter.service import MeterService
+from meter.settings import MeterSettings
+from optimizer.service import OptimizerService
+from optimizer.settings import OptimizerSettings
+from orchestrator.service import Mark, OrchestratorService
+from orchestrator.settings import OrchestratorSettings
+from pvsim.service import PvsimService
+from pvsim.settings import PvsimSettings
+from recorder.service import RecorderService
+from recorder.settings import RecorderSettings
+from runtime.clock import Clock
+from runtime.errors import UsageError
+from runtime.lifecycle import Lifecycle
+from runtime.settings import CommonSettings, Layered, houses_in, load, read_site
+from runtime.store import Store
+
+BATCH_VIRTUAL_S = 300.0
+"""Of the recorder on the virtual clock: nobody waits for its rows, and each batch costs an fsync a file."""
+DRAIN_S = 3.0
+"""How long what is under way may take to arrive, where the bus can't tell."""
+
+
+class Site(NamedTuple):
+    """Every service's settings, read from one site file, the environment and the flags."""
+
+    common: CommonSettings
+    meters: list[MeterSettings]
+    controllers: list[DerControllerSettings]
+    pvsim: Layered[PvsimSettings]
+    optimizer: Layered[OptimizerSettings]
+    orchestrator: Layered[OrchestratorSettings]
+    recorder: RecorderSettings
+    houses: list[str]
+
+
+def load_site(path: Path, flags: list[str], out: Path, *, repeatable: bool) -> Site:
+    """Read a site file; a house runs a meter or a controller where it has a table for it.
+
+    Raises:
+        UsageError: an unknown key, a wrong value, or no house at all.
+    """
+    document = read_site(path)
+    houses = houses_in(document)
+    if not houses:
+        raise UsageError(f"{path}: no house: write a table such as [house.house-a.meter]")
+    common = ["--config", str(path), "--state-dir", str(out / "state"), *flags]
+
+    def of(service: str) -> list[str]:
+        return [house for house in houses if service in document["house"][house]]
+
+    meters = [load("meter", MeterSettings, [*common, "--house", house]).base for house in of("meter")]
+    controllers = [
+        load("der_controller", DerControllerSettings, [*common, "--house", house]).base
+        for house in of("der_controller")
+    ]
+    batch = ["--batch-s", str(BATCH_VIRTUAL_S)] if repeatable else []
+    orchestrator = load("orchestrator", OrchestratorSettings, common)
+    return Site(
+        common=orchestrator.base,
+        meters=meters,
+        controllers=controllers,
+        pvsim=load("pvsim", PvsimSettings, common),
+        optimizer=load("optimizer", OptimizerSettings, common),
+        orchestrator=orchestrator,
+        recorder=load("recorder", RecorderSettings, [*common, "--data-dir", str(out / "DATA"), *batch]).base,
+        houses=houses,
+    )
+
+
+@asynccontextmanager
+async def open_site_bus(site: Site, clock: Clock) -> AsyncIterator[tuple[PlanesBus, MemoryTransport | None]]:
+    """The bus of the site's URLs; without any, the in-memory one, which is returned too.
+
+    Raises:
+        UsageError: URLs on the virtual clock, which real brokers can't follow.
+        BusError: a broker that can't be reached.
+    """
+    if site.common.readings_url or site.common.live_url:
+        if clock.is_virtual:
+            raise UsageError("--speed max runs in one process alone: take WATTBUS_*_URL away, or --speed 60")
+        async with open_bus(
+            site.common, clock, client="neighbourhood", presence=presence_of(SITE, "run", "main")
+        ) as bus:
+            yield bus, None
+        return
+    transport = MemoryTransport()
+    quarantine = Quarantine(site.common.state_dir / "quarantine", clock)
+    yield PlanesBus(transport, transport, clock, client="neighbourhood", quarantine=quarantine), transport
+
+
+class Neighbourhood:
+    """The site's services on one bus; `run` returns once all have stopped, nothing left unwritten."""
+
+    def __init__(self, site: Site, bus: PlanesBus, transport: MemoryTransport | None, clock: Clock) -> None:
+        self._bus = bus
+        self._transport = transport
+        self._clock = clock
+        self._sources, self._middle, self._sink = Lifecycle(), Lifecycle(), Lifecycle()
+        # On the virtual clock a run is its own world: only the readings' identity outlives it.
+        keep = None if clock.is_virtual else site.common.state_dir
+        now = clock.now()
+        self.meters = [
+            MeterService(
+                own,
+                meter_main.build(own, now, own.state_dir / f"meter-{own.house}-{own.meter}.json"),
+                bus,
+                clock,
+                self._sources,
+            )
+            for own in site.meters
+        ]
+        self.controllers = {
+            own.house: DerControllerService(
+                own.house,
+                der_controller_main.build(own, clock, keep),
+                own.interval_s,
+                bus,
+                clock,
+                self._middle,
+            )
+            for own in site.controllers
+        }
+        self.pvsim = PvsimService(pvsim_main.build(site.pvsim, clock), bus, clock, self._middle)
+        self.optimizer = OptimizerService(site.optimizer, bus, clock, self._middle)
+        mark = Store(None if keep is None else site.orchestrator.base.mark_path, Mark, Mark())
+        self.orchestrator = OrchestratorService(site.orchestrator, bus, clock, self._middle, mark)
+        self.recorder = RecorderService(site.recorder, bus, clock, self._sink)
+        self._presences = [presence_of(own.house, "meter", own.meter) for own in site.meters]
+        self._presences += [
+            presence_of(own.house, "der", der_id) for own in site.controllers for der_id in own.tables()
+        ]
+        self._presences += [
+            presence_of(SITE, name, "main") for name in ("pvsim", "optimizer", "orchestrator", "recorder")
+        ]
+
+    async def run(self, until: Callable[[], Awaitable[None]]) -> None:
+        """Run until `until()` returns; then stop from the meters to the recorder, emptying one after the other."""
+        async with AsyncExitStack() as stack:
+            for presence in self._presences:
+                await stack.enter_async_context(announce(self._bus, self._clock, presence))
+            async with asyncio.TaskGroup() as group:
+                sink = [group.create_task(self.recorder.run())]
+                services = (self.pvsim, self.optimizer, self.orchestrator, *self.controllers.values())
+                middle = [group.create_task(service.run()) for service in services]
+                sources = [group.create_task(service.run()) for service in self.meters]
+                await until()
+                await self._stop(self._sources, sources)
+                await self._drained(topics.PVSIM)
+                await self._stop(self._middle, middle)
+                await self._drained(topics.RECORDER)
+                await self._stop(self._sink, sink)
+
+    async def _stop(self, life: Lifecycle, tasks: Iterable[asyncio.Task[None]]) -> None:
+        life.stop()
+        await asyncio.wait(tasks)
+
+    async def _drained(self, durable: str) -> None:
+        """Wait until a durable queue is empty; what a real broker keeps is safe there anyway."""
+        if self._transport is None:
+            await self._clock.sleep(DRAIN_S * self._clock.speed)
+            return
+        while self._transport.backlog(durable):
+            await self._clock.sleep(0.1 * self._clock.speed)

@@ -1,0 +1,137 @@
+"""The flags of `wattbus run`, and times as people write them."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from contracts.instant import Instant
+from runtime.errors import UsageError
+
+DEFAULT_SITE = Path(__file__).with_name("sites") / "simulated.toml"
+MAX = "max"
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Options(NamedTuple):
+    """What `wattbus run` was asked for."""
+
+    site: Path
+    duration_s: float | None
+    speed: float | None
+    """None: as fast as it goes, on the virtual clock."""
+    start: str | None
+    out: Path | None
+    seed: int | None
+    window: bool
+    window_port: int
+    window_ws_port: int
+    log_level: str
+
+
+def parse_options(argv: Sequence[str] | None) -> Options:
+    """Read the flags.
+
+    Raises:
+        UsageError: a duration or a speed that is none.
+    """
+    parser = argparse.ArgumentParser(
+        prog="wattbus run",
+        description="A whole neighbourhood in one process: meters, PV, batteries, cars, plans and commands.",
+        epilog="example: wattbus run --for 24h --speed max --out out",
+    )
+    parser.add_argument(
+        "site",
+        nargs="?",
+        type=Path,
+        default=DEFAULT_SITE,
+        help="a site file; by default three simulated houses",
+    )
+    parser.add_argument(
+        "--for",
+        dest="duration",
+        metavar="24h",
+        help="how long, in the run's own time; by default until Ctrl-C",
+    )
+    parser.add_argument(
+        "--speed", default="1", metavar="60|max", help="times real time; max: as fast as it goes [1]"
+    )
+    parser.add_argument(
+        "--start",
+        metavar="WHEN",
+        help="when the run's time starts: 2024-07-01T06:00Z, or today@15:00 at the site",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="keeps DATA/, log/, state/ and summary.json there"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="seeds everything that is random [0]")
+    parser.add_argument(
+        "--window", action=argparse.BooleanOptionalAction, default=True, help="let MQTT clients look in [yes]"
+    )
+    parser.add_argument(
+        "--window-port", type=int, default=1883, metavar="PORT", help="MQTT port on 127.0.0.1 [1883]"
+    )
+    parser.add_argument(
+        "--window-ws-port", type=int, default=8083, metavar="PORT", help="MQTT over WebSocket [8083]"
+    )
+    parser.add_argument(
+        "--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="[INFO]"
+    )
+    given = parser.parse_args(argv)
+    return Options(
+        site=given.site,
+        duration_s=None if given.duration is None else duration_s(given.duration),
+        speed=None if given.speed == MAX else _speed(given.speed),
+        start=given.start,
+        out=given.out,
+        seed=given.seed,
+        window=given.window,
+        window_port=given.window_port,
+        window_ws_port=given.window_ws_port,
+        log_level=given.log_level,
+    )
+
+
+def duration_s(text: str) -> float:
+    """Seconds of `90s`, `10m`, `24h` or `7d`.
+
+    Raises:
+        UsageError: anything else.
+    """
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])", text, re.ASCII)
+    if not found or float(found[1]) == 0:
+        raise UsageError(f"--for {text!r} is no duration: write 90s, 10m, 24h or 7d")
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
+def start_instant(text: str | None, now: Instant, zone: ZoneInfo) -> Instant | None:
+    """The instant of `2024-07-01T06:00Z`, or of `today@15:00` on the site's own clocks.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if text is None:
+        return None
+    try:
+        if text.startswith("today@"):
+            today: date = now.local(zone).date()
+            return Instant.of(
+                datetime.combine(today, time.fromisoformat(text.removeprefix("today@")), tzinfo=zone)
+            )
+        return Instant.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--start {text!r}: {error}; write 2024-07-01T06:00Z or today@15:00") from error
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed <= 10_000:  # noqa: PLR2004 - faster than any machine keeps up with
+        raise UsageError(f"--speed {text!r} won't do: a number above 0, up to 10000, or max")
+    return speed

@@ -1,0 +1,93 @@
+"""The live table of `wattbus run`: each house's flows, the last command and why."""
+
+from collections.abc import Iterable
+
+from rich.table import Table
+from rich.text import Text
+
+from contracts.instant import Instant
+from wattbus.scoreboard import HouseBoard
+
+NOTHING = Text("-", style="dim")
+
+
+def live_table(boards: Iterable[HouseBoard], now: Instant, note: str) -> Table:
+    """What is happening now.
+
+    Signs are those of the bus: battery + charging, grid + import.
+    """
+    table = Table(
+        title=f"wattbus  {now:%Y-%m-%d %H:%M:%S} UTC", caption=note, expand=True, title_justify="left"
+    )
+    for heading in ("House", "Load kW", "PV kW", "Battery kW", "SoC %", "EV kW", "Grid kW", "Price"):
+        table.add_column(heading, justify="left" if heading == "House" else "right", no_wrap=True)
+    table.add_column("Last command", no_wrap=True)
+    table.add_column("Why", ratio=1)
+    for board in boards:
+        table.add_row(*_row(board))
+    return table
+
+
+def _row(board: HouseBoard) -> list[Text]:
+    battery, ev, snapshot = board.battery, board.ev, board.snapshot
+    return [
+        Text(board.house, style="bold"),
+        _number(None if board.reading is None else board.reading.power_w / 1000),
+        _number(None if board.pv is None else board.pv.pv_w / 1000, "yellow"),
+        _signed(None if battery is None else battery.current_output, "green", "magenta"),
+        _number(None if battery is None else battery.current_soc, digits=0),
+        _ev(board),
+        _signed(
+            None if snapshot is None else snapshot.grid_import_kw - snapshot.grid_export_kw, "red", "cyan"
+        ),
+        _price(board) if ev is not None or battery is not None else NOTHING,
+        _command(board),
+        _why(board),
+    ]
+
+
+def _number(value: float | None, style: str = "", digits: int = 2) -> Text:
+    return NOTHING if value is None else Text(f"{value:.{digits}f}", style=style)
+
+
+def _signed(value: float | None, plus: str, minus: str) -> Text:
+    if value is None:
+        return NOTHING
+    return Text(f"{value:+.2f}", style=plus if value > 0 else minus if value < 0 else "dim")
+
+
+def _ev(board: HouseBoard) -> Text:
+    ev = board.ev
+    if ev is None:
+        return NOTHING
+    if not ev.connected:
+        return Text("away", style="dim")
+    return Text(
+        f"{ev.current_output:.2f} ({ev.current_soc or 0:.0f} %)", style="blue" if ev.current_output else ""
+    )
+
+
+def _price(board: HouseBoard) -> Text:
+    price = board.price_now()
+    if price is None or board.price is None:
+        return NOTHING
+    return Text(f"{price:g} {board.price.currency}")
+
+
+def _command(board: HouseBoard) -> Text:
+    command, ack = board.command, board.ack
+    if command is None:
+        return NOTHING
+    what = (
+        f"{command.setpoint_a:.0f} A"
+        if command.setpoint_a is not None
+        else f"{command.setpoint_kw or 0:+.2f} kW"
+    )
+    if ack is None:
+        return Text(f"{command.der_id} {what}")
+    style = "green" if ack.result == "accepted" else "red"
+    return Text.assemble(f"{command.der_id} {what} ", (ack.result, style))
+
+
+def _why(board: HouseBoard) -> Text:
+    return Text(" ".join(decision.sentence for _, decision in sorted(board.decisions.items())) or "-")
