@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(VENV)/.installed  ## a neighbourhood of three real houses in this terminal
-	@$(BIN)/wattbus run examples/neighbourhood.toml --start today@15:00 --speed 60 --for 3h --out out/demo --window $(DEMO)
+	@$(BIN)/wattbus run examples/neighbourhood.toml --start today@14:00 --speed 60 --for 4h --out out/demo --window $(DEMO)
 
 test: lint types floors unit  ## style, types, floors, and every test
 

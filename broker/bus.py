@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
 from broker.errors import BusError
@@ -37,6 +37,8 @@ class PlanesBus:
         self._log = get_log("broker")
         self._states: dict[str, Outgoing] = {}
         self._answering: asyncio.Task[None] | None = None
+        self._answering_begins = asyncio.Lock()
+        self._open = AsyncExitStack()
         self.not_shown = 0
         """Readings that are safe on the readings plane but could not be shown on the live one."""
 
@@ -82,6 +84,7 @@ class PlanesBus:
         if self._answering is not None:
             self._answering.cancel()
             await asyncio.wait([self._answering])
+        await self._open.aclose()
 
     async def _show(self, out: Outgoing, message: Message) -> None:
         """Put a new reading before those who only look; that it can't be shown does not lose it."""
@@ -101,19 +104,23 @@ class PlanesBus:
 
     async def _keep_state(self, out: Outgoing) -> None:
         self._states[out.name] = out
-        if self._answering is None:
-            bound = asyncio.Event()
-            self._answering = asyncio.create_task(self._answer(bound))
-            await bound.wait()
+        if self._answering is not None:
+            return
+        async with self._answering_begins:
+            if self._answering is None:
+                requests = await self._open.enter_async_context(self.subscribe(topics.STATE_GET))
+                self._answering = asyncio.create_task(self._answer(requests))
 
-    async def _answer(self, bound: asyncio.Event) -> None:
+    async def _answer(self, requests: AsyncIterator[Delivery[Any]]) -> None:
         """Publish our states again for whoever asks: this broker keeps none."""
-        async with self.subscribe(topics.STATE_GET) as requests:
-            bound.set()
-            async for request in requests:
-                for name, out in list(self._states.items()):
-                    if matches(request.message.pattern, name):
-                        await self._live.publish(out)
+        async for request in requests:
+            for name, out in list(self._states.items()):
+                if not matches(request.message.pattern, name):
+                    continue
+                try:
+                    await self._live.publish(out)
+                except BusError as error:
+                    self._log.info("state not given to who asked", topic=name, why=str(error))
 
     async def _ask_for_states(self, wanted: Sequence[Topic[Any]]) -> None:
         for topic in wanted:

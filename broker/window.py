@@ -8,15 +8,22 @@ whom to send what, what is retained, and what a slow client loses, is decided he
 import asyncio
 import errno
 import logging
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter, WebSocketsReader, WebSocketsWriter
+from amqtt.adapters import (
+    ReaderAdapter,
+    StreamReaderAdapter,
+    StreamWriterAdapter,
+    WebSocketsReader,
+    WebSocketsWriter,
+)
 from amqtt.broker import Broker
 from amqtt.contexts import BrokerConfig
-from amqtt.errors import AMQTTError, BrokerError, ProtocolHandlerError
+from amqtt.errors import AMQTTError, BrokerError, MQTTError, NoDataError, ProtocolHandlerError
 from websockets.exceptions import WebSocketException
 
 from broker.errors import BusError
@@ -33,6 +40,28 @@ OUTBOX_MAX = 10_000
 """A client that lags further loses the oldest, counted."""
 STALLED_S = 20.0
 """A client that takes nothing for so long is put out."""
+CONNECT_S = 10.0
+"""A connection that says nothing for so long is ended."""
+CONNECT_BYTES_MAX = 1 << 17
+_CONNECT = 0x10
+_MQTT_3_1_1 = 4
+_MQTT_5 = 5
+_REFUSED = b"\x20\x02\x00\x01"
+"""CONNACK: unacceptable protocol version."""
+_REFUSED_5 = b"\x20\x03\x00\x84\x00"
+"""The same in MQTT 5."""
+_NOISE = (
+    OSError,
+    EOFError,
+    ValueError,
+    IndexError,
+    struct.error,
+    WebSocketException,
+    AMQTTError,
+    MQTTError,
+    NoDataError,
+)
+"""What reading bytes that are no MQTT, or end too soon, comes to in amqtt."""
 _TURN = 50
 """Messages handled before others get a turn."""
 _SAY_EVERY = 1_000
@@ -268,7 +297,16 @@ class Window(Broker):  # type: ignore[misc] # amqtt is not typed
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._connections[writer] = (task, transport)
         try:
-            await self._client_connected(listener, reader, writer)
+            async with asyncio.timeout(CONNECT_S):
+                connect = await _read_connect(reader)
+            if (level := _level(connect)) == _MQTT_3_1_1:
+                await self._client_connected(listener, _Replay(connect, reader), writer)
+            else:
+                # amqtt takes MQTT 5's properties for a client id, and may wait for the rest of it for ever.
+                writer.write(_REFUSED_5 if level == _MQTT_5 else _REFUSED)
+                await writer.drain()
+        except _NOISE as error:
+            self._log.debug("a client that speaks no MQTT, or broke off", why=str(error))
         finally:
             del self._connections[writer]
             transport.abort()
@@ -276,6 +314,49 @@ class Window(Broker):  # type: ignore[misc] # amqtt is not typed
             for client_id, (_, handler) in list(self._sessions.items()):
                 if handler.writer is writer:
                     await self._cleanup_session(client_id)
+
+
+class _Replay(ReaderAdapter):  # type: ignore[misc] # amqtt is not typed
+    """A reader whose first bytes have been looked at."""
+
+    def __init__(self, seen: bytes, reader: Any) -> None:  # noqa: ANN401
+        self._seen = seen
+        self._reader = reader
+
+    async def read(self, n: int = -1) -> bytes:
+        if not self._seen or n < 0:
+            rest: bytes = await self._reader.read(n)
+            return rest
+        part, self._seen = self._seen[:n], self._seen[n:]
+        return part if len(part) == n else part + await self._reader.read(n - len(part))
+
+    def feed_eof(self) -> None:
+        self._reader.feed_eof()
+
+
+async def _read_connect(reader: Any) -> bytes:  # noqa: ANN401
+    """The first packet of a connection, whole."""
+    head: bytes = await reader.read(1)
+    length = shift = 0
+    while True:
+        byte: bytes = await reader.read(1)
+        head += byte
+        length |= (byte[0] & 0x7F) << shift
+        shift += 7
+        if not byte[0] & 0x80:
+            break
+        if length > CONNECT_BYTES_MAX:
+            raise ValueError(f"a first packet of more than {CONNECT_BYTES_MAX} bytes")
+    if head[0] != _CONNECT or length > CONNECT_BYTES_MAX:
+        raise ValueError("the first packet is no CONNECT of a reasonable size")
+    body: bytes = await reader.read(length)
+    return head + body
+
+
+def _level(connect: bytes) -> int:
+    """The protocol level in a CONNECT: 4 is MQTT 3.1.1, 5 is MQTT 5."""
+    start = next(i for i in range(1, 5) if not connect[i] & 0x80) + 1
+    return connect[start + 2 + int.from_bytes(connect[start : start + 2])]
 
 
 class _Outbox:

@@ -133,16 +133,14 @@ def docker_client() -> docker.DockerClient:
     Raises:
         Missing: none does.
     """
+    url = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     try:
-        client = docker.from_env(timeout=60)
-    except DockerException as error:
-        raise Missing(f"Docker does not answer ({last_line(str(error))}); install and start Docker") from None
-    try:
-        client.ping()
+        if url.startswith("unix://"):  # docker-py leaves a socket open when it cannot connect
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(url.removeprefix("unix://"))
+        return docker.from_env(timeout=60)  # asks the engine for its version
     except (DockerException, OSError) as error:
-        client.close()
-        raise Missing(f"Docker does not answer ({last_line(str(error))}); install and start Docker") from None
-    return client
+        raise Missing(f"Docker does not answer at {url} ({last_line(str(error))})") from None
 
 
 def _provide_image(image: str) -> None:

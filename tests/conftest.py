@@ -30,4 +30,6 @@ def run_virtual(main: Callable[[VirtualClock], Coroutine[Any, Any, T]], start: I
 def memory_bus(clock: Clock) -> tuple[PlanesBus, MemoryTransport]:
     """A bus in memory, which keeps no quarantine but counts."""
     transport = MemoryTransport()
-    return PlanesBus(transport, transport, clock, client="test", quarantine=Quarantine(None, clock)), transport
+    return PlanesBus(
+        transport, transport, clock, client="test", quarantine=Quarantine(None, clock)
+    ), transport

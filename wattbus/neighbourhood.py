@@ -14,11 +14,15 @@ from broker.connect import announce, open_bus, presence_of
 from broker.memory import MemoryTransport
 from broker.quarantine import Quarantine
 from contracts import topics
+from contracts.instant import Instant
 from contracts.topics import SITE
 from der_controller.service import DerControllerService
 from der_controller.settings import DerControllerSettings
+from energy.rebase import to_present
+from energy.series import Series, read_series
 from meter.service import MeterService
 from meter.settings import MeterSettings
+from optimizer.forecast import Recorded
 from optimizer.service import OptimizerService
 from optimizer.settings import OptimizerSettings
 from orchestrator.service import Mark, OrchestratorService
@@ -140,7 +144,8 @@ class Neighbourhood:
             for own in site.controllers
         }
         self.pvsim = PvsimService(pvsim_main.build(site.pvsim, clock), bus, clock, self._middle)
-        self.optimizer = OptimizerService(site.optimizer, bus, clock, self._middle)
+        history = {own.house: past for own in site.meters if (past := _history(site, own, now)) is not None}
+        self.optimizer = OptimizerService(site.optimizer, bus, clock, self._middle, history)
         mark = Store(None if keep is None else site.orchestrator.base.mark_path, Mark, Mark())
         self.orchestrator = OrchestratorService(site.orchestrator, bus, clock, self._middle, mark)
         self.recorder = RecorderService(site.recorder, bus, clock, self._sink)
@@ -153,14 +158,15 @@ class Neighbourhood:
         ]
 
     async def run(self, until: Callable[[], Awaitable[None]]) -> None:
-        """Run until `until()` returns; then stop from the meters to the recorder, emptying one after the other."""
+        """Run until `until()` returns; then stop from the meters to the recorder, each emptied in turn."""
         async with AsyncExitStack() as stack:
             for presence in self._presences:
                 await stack.enter_async_context(announce(self._bus, self._clock, presence))
             async with asyncio.TaskGroup() as group:
                 sink = [group.create_task(self.recorder.run())]
-                services = (self.pvsim, self.optimizer, self.orchestrator, *self.controllers.values())
-                middle = [group.create_task(service.run()) for service in services]
+                services = [self.pvsim.run(), self.optimizer.run(), self.orchestrator.run()]
+                services += [controller.run() for controller in self.controllers.values()]
+                middle = [group.create_task(service) for service in services]
                 sources = [group.create_task(service.run()) for service in self.meters]
                 await until()
                 await self._stop(self._sources, sources)
@@ -180,3 +186,20 @@ class Neighbourhood:
             return
         while self._transport.backlog(durable):
             await self._clock.sleep(0.1 * self._clock.speed)
+
+
+def _history(site: Site, meter: MeterSettings, now: Instant) -> Recorded | None:
+    """What a house that plays a recording had recorded before now: the forecasters' past."""
+    if meter.source != "csv" or meter.csv is None or meter.measures != "load":
+        return None
+    load = _series(meter.csv, meter.csv_column, now, rebase=meter.csv_rebase)
+    pvsim = site.pvsim.of(meter.house)
+    pv = None
+    if pvsim.source == "csv" and pvsim.csv is not None:
+        pv = _series(pvsim.csv, pvsim.csv_column, now, rebase=pvsim.csv_rebase)
+    return Recorded(load, pv)
+
+
+def _series(path: Path, column: str, now: Instant, *, rebase: bool) -> Series:
+    series = read_series(path, column)
+    return to_present(series, now) if rebase else series

@@ -110,7 +110,7 @@ def _clock(options: Options, zone: ZoneInfo) -> Clock:
 async def _open_window(
     options: Options, transport: MemoryTransport | None, clock: Clock, stack: AsyncExitStack
 ) -> tuple[int, int] | None:
-    """Let MQTT clients look at the in-memory bus; real brokers need no window, on the virtual clock it is shut."""
+    """Let MQTT clients look at the in-memory bus; real brokers need no window, virtual time has none."""
     if not options.window or transport is None or clock.is_virtual:
         return None
     from broker.window import open_window

@@ -128,7 +128,7 @@ def _costs(boards: Mapping[str, HouseBoard]) -> Table:
     table = Table(
         title="Costs",
         title_justify="left",
-        caption="Demand: the month's charge if these are its peaks. Stored: what the battery holds more than before.",
+        caption="Demand: a month's charge for these peaks. Stored: what the battery holds more than before.",
     )
     for heading in (
         "House",

@@ -286,7 +286,7 @@ async def test_what_cannot_be_decoded_is_kept_apart_with_its_reason(
     wanted = topics.METER_READING.of(house=house)
     bad = {
         "malformed": b"{not json",
-        "boot": b'{"house":"%b"}' % house.encode(),
+        "missing required field": b'{"house":"%b"}' % house.encode(),
         "another": encode(reading("another", 1)),
         "finite": encode(reading(house, 1)).replace(b"500.5", b"1e999"),
         "bytes: more than": b" " * (MAX_BYTES + 1),

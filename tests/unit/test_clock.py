@@ -39,7 +39,12 @@ def test_a_late_tick_is_skipped_and_counted() -> None:
         raise AssertionError
 
     ticks = run_virtual(main)
-    assert [(tick.at.seconds_since(START), tick.skipped) for tick in ticks] == [(0, 0), (10, 0), (40, 2), (50, 0)]
+    assert [(tick.at.seconds_since(START), tick.skipped) for tick in ticks] == [
+        (0, 0),
+        (10, 0),
+        (40, 2),
+        (50, 0),
+    ]
 
 
 def test_work_in_threads_is_waited_for_and_taken_in_its_order() -> None:

@@ -86,7 +86,10 @@ def test_balance_and_every_limit(i: PowerFlowInputs, c: Constraints, o: Economic
             assert snapshot.battery_power_kw <= 0
     for verdict in verdicts:
         if verdict.given_a is not None:
-            assert verdict.given_a == 0 or physical.evse_min_current_a <= verdict.given_a <= physical.evse_max_current_a
+            assert (
+                verdict.given_a == 0
+                or physical.evse_min_current_a <= verdict.given_a <= physical.evse_max_current_a
+            )
             assert verdict.given_a == int(verdict.given_a)
     # Beyond the fuse only the house's own load may go: nothing that can be controlled adds to it.
     uncontrolled_kw = max(i.house_load_kw - i.pv_kw, 0.0)
@@ -101,7 +104,9 @@ def physical(**changes: float) -> PhysicalConstraints:
 
 def house(load_kw: float, pv_kw: float, soc: float = 50.0, ev: EvState | None = None) -> PowerFlowInputs:
     battery = BatteryState(der_id="battery", soc_percent=soc)
-    return PowerFlowInputs(house="h", timestamp=START, house_load_kw=load_kw, pv_kw=pv_kw, battery=battery, ev=ev)
+    return PowerFlowInputs(
+        house="h", timestamp=START, house_load_kw=load_kw, pv_kw=pv_kw, battery=battery, ev=ev
+    )
 
 
 def car(soc: float, target: float, hours: float) -> EvState:

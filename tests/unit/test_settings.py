@@ -47,7 +47,12 @@ def test_defaults_then_file_then_house_then_environment_then_flags(site: str) ->
     assert loaded(["--house", "x"]).interval_s == 10
     assert loaded(["--house", "x", "--config", site]).interval_s == 5
     assert loaded(["--house", "house-a", "--config", site]).interval_s == 2.5
-    env = {"WATTBUS_HOUSE": "house-a", "WATTBUS_CONFIG": site, "WATTBUS_METER_INTERVAL_S": "3", "WATTBUS_SEED": "9"}
+    env = {
+        "WATTBUS_HOUSE": "house-a",
+        "WATTBUS_CONFIG": site,
+        "WATTBUS_METER_INTERVAL_S": "3",
+        "WATTBUS_SEED": "9",
+    }
     assert loaded([], env).interval_s == 3
     assert loaded([], env).seed == 9
     assert loaded(["--interval-s", "4"], env).interval_s == 4
@@ -72,8 +77,16 @@ def test_values_from_text() -> None:
         (["--house", "x", "--interval-s", "nan"], {}, "--interval-s"),
         (["--house", "x", "--interval-s", "0"], {}, "--interval-s: '0' won't do"),
         (["--house", "../x"], {}, "--house"),
-        (["--house", "x"], {"WATTBUS_METER_INTERVAL": "5"}, "WATTBUS_METER_INTERVAL: .*WATTBUS_METER_INTERVAL_S"),
-        (["--house", "x"], {"WATTBUS_LIVE_ULR": "mqtt://x"}, "WATTBUS_LIVE_ULR: .*did you mean WATTBUS_LIVE_URL"),
+        (
+            ["--house", "x"],
+            {"WATTBUS_METER_INTERVAL": "5"},
+            "WATTBUS_METER_INTERVAL: .*WATTBUS_METER_INTERVAL_S",
+        ),
+        (
+            ["--house", "x"],
+            {"WATTBUS_LIVE_ULR": "mqtt://x"},
+            "WATTBUS_LIVE_ULR: .*did you mean WATTBUS_LIVE_URL",
+        ),
         (["--house", "x", "--config", "missing.toml"], {}, "missing.toml: can't be read"),
         (["--house", "x", "--start", "yesterday"], {}, "--start"),
         (["--house", "x", "--start", "2024-07-01T00:00"], {}, "timezone"),
@@ -87,7 +100,9 @@ def test_what_is_wrong_is_said_in_one_line(argv: list[str], env: dict[str, str],
 
 
 def test_another_services_variables_are_not_ours_to_judge() -> None:
-    assert loaded(["--house", "x"], {"WATTBUS_RECORDER_DATA_DIR": "x", "WATTBUS_REQUIRE_BROKERS": "hivemq"}).pv
+    assert loaded(
+        ["--house", "x"], {"WATTBUS_RECORDER_DATA_DIR": "x", "WATTBUS_REQUIRE_BROKERS": "hivemq"}
+    ).pv
 
 
 @pytest.mark.parametrize(
@@ -115,10 +130,22 @@ def test_a_bad_site_file_names_the_place(tmp_path: Path, text: str, says: str) -
 
 def test_help_shows_every_flag_and_the_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        load("meter", Own, ["--help"], environ={}, description="A meter.", example="wattbus meter --house house-a")
+        load(
+            "meter",
+            Own,
+            ["--help"],
+            environ={},
+            description="A meter.",
+            example="wattbus meter --house house-a",
+        )
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    for part in ("--interval-s", "time between readings [10.0]", "example: wattbus meter --house house-a", "--no-pv"):
+    for part in (
+        "--interval-s",
+        "time between readings [10.0]",
+        "example: wattbus meter --house house-a",
+        "--no-pv",
+    ):
         assert part in out
 
 

@@ -1,0 +1,103 @@
+"""The PV simulator on the bus in memory."""
+
+import asyncio
+
+import pytest
+
+from contracts import topics
+from contracts.instant import Instant
+from contracts.messages import MeterReading, PvReading
+from energy.series import Series
+from pvsim.__main__ import build
+from pvsim.model import recorded
+from pvsim.service import PvsimService
+from pvsim.settings import PvsimSettings
+from runtime.clock import VirtualClock
+from runtime.lifecycle import Lifecycle
+from runtime.settings import Layered
+from tests.conftest import START, memory_bus, run_virtual
+
+OWN = PvsimSettings(latitude=40.0, longitude=-3.7, timezone="Europe/Madrid")
+
+
+def reading(seq: int, at: Instant = START, **changes: object) -> MeterReading:
+    known: dict[str, object] = {"house": "house-a", "meter": "main", "boot": 1, "has_pv": True}
+    return MeterReading(seq=seq, timestamp=at, power_w=500.0, **{**known, **changes})  # type: ignore[arg-type]
+
+
+def answers(*readings: MeterReading, own: PvsimSettings = OWN) -> list[PvReading]:
+    async def main(clock: VirtualClock) -> list[PvReading]:
+        bus, transport = memory_bus(clock)
+        life = Lifecycle()
+        task = asyncio.create_task(PvsimService(build(Layered(own, {}), clock), bus, clock, life).run())
+        await clock.sleep(0.1)
+        for message in readings:
+            await bus.publish(topics.METER_READING.at(house=message.house, meter=message.meter), message)
+        await clock.sleep(1)
+        assert transport.backlog(topics.PVSIM) == 0
+        life.stop()
+        await task
+        async with bus.subscribe(topics.PV_READING, durable=topics.RECORDER) as deliveries:
+            found = [(await anext(deliveries)).message for _ in range(transport.backlog(topics.RECORDER))]
+        assert bus.refused == 0
+        return found
+
+    return run_virtual(main)
+
+
+def test_each_reading_is_answered_for_its_own_instant() -> None:
+    first, second = answers(reading(1), reading(2, START.after(10)))
+    assert (first.house, first.meter, first.boot, first.seq, first.timestamp) == (
+        "house-a",
+        "main",
+        1,
+        1,
+        START,
+    )
+    assert second.timestamp == START.after(10)
+    assert 0 < first.pv_w <= 4000
+    assert first.sum_w == pytest.approx(first.meter_w + first.pv_w)
+
+
+def test_a_redelivery_gives_the_same_answer_again() -> None:
+    once, again = answers(reading(1), reading(1))
+    assert once == again
+
+
+def test_no_sun_at_night() -> None:
+    assert answers(reading(1, Instant.parse("2024-07-01T01:00:00Z")))[0].pv_w == 0
+
+
+def test_neither_a_replay_nor_a_house_without_pv_is_answered() -> None:
+    assert answers(reading(1, historical=True), reading(2, has_pv=False)) == []
+
+
+def test_a_recording_changes_gradually_and_keeps_its_energy() -> None:
+    hours = (0.0, 600.0, 1800.0, 2400.0, 1800.0, 600.0, 0.0)
+    series = Series(
+        tuple(START.after(3600 * i).unix_ms for i in range(7)), hours, START.after(7 * 3600).unix_ms
+    )
+    production = recorded(series)
+    values = [production(START.after(10 * i)) for i in range(7 * 360)]
+    assert max(abs(a - b) for a, b in zip(values, values[1:], strict=False)) < 10
+    assert sum(values) / 360 == pytest.approx(sum(hours), rel=0.01)
+    assert production(START.after(1800)) == hours[0]
+    assert production(START.after(3600 * 2.5)) == hours[2]
+
+
+def test_a_recording_that_ends_puts_the_reading_aside() -> None:
+    async def main(clock: VirtualClock) -> int:
+        bus, transport = memory_bus(clock)
+        life = Lifecycle()
+        series = Series((START.unix_ms,), (5.0,), START.after(10).unix_ms)
+        task = asyncio.create_task(PvsimService(lambda _house: recorded(series), bus, clock, life).run())
+        await clock.sleep(0.1)
+        late = reading(1, START.after(60))
+        await bus.publish(topics.METER_READING.at(house="house-a", meter="main"), late)
+        await clock.sleep(1)
+        life.stop()
+        await task
+        assert transport.backlog(topics.PVSIM) == 0
+        return bus.refused
+
+    assert run_virtual(main) == 1
