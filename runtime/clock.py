@@ -39,6 +39,8 @@ class Clock(ABC):
     """How many of this clock's seconds pass in a real one."""
     is_virtual: bool = False
     """Whether a run on this clock must repeat to the byte."""
+    opens_at: Instant | None = None
+    """No beat comes before this: processes that were given one start begin together."""
 
     @abstractmethod
     def now(self) -> Instant:
@@ -68,6 +70,8 @@ class Clock(ABC):
         A late beat is not made up for: the missed ones are counted in `Tick.skipped` and the rhythm
         is taken up again at the next aligned moment. A wall clock set back repeats no beat early.
         """
+        if self.opens_at is not None:
+            await self.sleep_until(self.opens_at)
         due = self.now().floor(interval_s)
         if due < self.now():
             due = due.after(interval_s)
@@ -111,8 +115,9 @@ class ScaledClock(Clock):
             raise ValueError(f"speed is {speed}: it must be above 0")
         self.speed = speed
         self._start = start
-        behind_s = (anchor or start).seconds_since(datetime.now(UTC))
-        self._zero = time.monotonic() + behind_s
+        self.opens_at = start
+        ahead_s = (anchor or start).seconds_since(datetime.now(UTC))
+        self._zero = time.monotonic() + ahead_s
 
     def monotonic(self) -> float:
         return (time.monotonic() - self._zero) * self.speed

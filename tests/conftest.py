@@ -33,3 +33,6 @@ def memory_bus(clock: Clock) -> tuple[PlanesBus, MemoryTransport]:
     return PlanesBus(
         transport, transport, clock, client="test", quarantine=Quarantine(None, clock)
     ), transport
+
+
+pytest_plugins = ["tests.brokers"]
