@@ -239,6 +239,7 @@ class _Connection:
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])
+        self._there.set()  # who still waits for the broker learns that it won't come
         link, self.link = self.link, None
         if link is not None:
             await link.close()
@@ -247,6 +248,8 @@ class _Connection:
         """Returns when the broker has granted them, however often it is lost meanwhile."""
         while True:
             await self._there.wait()
+            if self._keeping is None or self._keeping.done():
+                raise BusUnavailableError(f"broker at {self._transport.where}: the connection is closed")
             if self.link is not None:
                 try:
                     return await self.link.subscribe(patterns)

@@ -12,30 +12,22 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, error_string
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from broker.errors import BusRefusedError, BusUnavailableError
+from broker.mqtt_client import MQTT5, make_client, properties_of
 from broker.mqtt_url import Target
 from broker.transport import Outgoing
 
 ANSWER_S = 10.0
 """A broker that owes an answer longer than this is not waited for."""
-CONNECT_S = 3.0
-"""Each step of opening a connection; below what a process may take to stop."""
-KEEPALIVE_S = 6
-"""paho sees a dead peer after two of these: a black hole is noticed within 15 s."""
 IN_FLIGHT_MAX = 20
 UNSENT_MAX = 1_000
 """LIVE messages that wait for a stalled broker; then the oldest is dropped."""
-RECEIVE_MAX = 1_000
-"""Unacknowledged messages a durable reader takes at a time, where the broker asks (MQTT 5)."""
-NEVER_EXPIRES = 0xFFFFFFFF
-
-MQTT5 = 5
 NO_SUBSCRIBERS = 0x10
 """The reason of a PUBACK: nobody takes the message, not even a session that is away."""
 _OTHER_VERSION = 0x84
@@ -47,10 +39,6 @@ _LATER = {0x83, 0x88, 0x89, 0x93, 0x97, 0x9F}
 
 class OtherVersionError(BusUnavailableError):
     """The broker closed, or refused, this version of MQTT."""
-
-
-def _properties(packet: int) -> Properties:
-    return Properties(packet)  # type: ignore[no-untyped-call]
 
 
 class Link:
@@ -90,7 +78,8 @@ class Link:
         self._drop = dropped
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
-        self._client = self._make_client(client_id, will)
+        self._client = make_client(target, version, client_id, durable=durable, will=will)
+        self._hook_up(self._client)
         self._socket: Any = None
         self._fd: int | None = None
         self._writing = False
@@ -154,7 +143,7 @@ class Link:
         """
         properties = None
         if self.version == MQTT5 and out.expires_s is not None:
-            properties = _properties(PacketTypes.PUBLISH)
+            properties = properties_of(PacketTypes.PUBLISH)
             properties.MessageExpiryInterval = max(1, math.ceil(out.expires_s))
         async with self._slots:
             self._check()
@@ -186,7 +175,7 @@ class Link:
         for pattern, identifier in patterns:
             self._check()
             if self.version == MQTT5:
-                properties = _properties(PacketTypes.SUBSCRIBE)
+                properties = properties_of(PacketTypes.SUBSCRIBE)
                 if self.has_ids and not self._durable:
                     properties.SubscriptionIdentifier = identifier
                 sent = self._client.subscribe(pattern, options=options, properties=properties)
@@ -208,36 +197,7 @@ class Link:
         if not self.lost.is_set():
             self._client.ack(mid, qos)
 
-    def _make_client(self, client_id: str, will: Outgoing | None) -> Client:
-        target = self._target
-        five = self.version == MQTT5
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            clean_session=None if five else not self._durable,
-            protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
-            transport="tcp" if target.path is None else "websockets",
-            reconnect_on_failure=False,
-            manual_ack=self._durable,
-        )
-        client.max_inflight_messages = 0  # unlimited here: the slots limit it, and know of their waiters
-        client.connect_timeout = CONNECT_S
-        if target.username is not None:
-            client.username_pw_set(target.username, target.password)
-        if target.tls is not None:
-            client.tls_set_context(target.tls)
-        if target.path is not None:
-            client.ws_set_options(path=target.path)
-        if will is not None:
-            client.will_set(will.name, will.payload, qos=1, retain=True)
-        properties = None
-        if five:
-            properties = _properties(PacketTypes.CONNECT)
-            properties.SessionExpiryInterval = NEVER_EXPIRES if self._durable else 0
-            properties.ReceiveMaximum = RECEIVE_MAX
-        client.connect_async(
-            target.host, target.port, KEEPALIVE_S, clean_start=not self._durable, properties=properties
-        )
+    def _hook_up(self, client: Client) -> None:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -246,7 +206,6 @@ class Link:
         client.on_socket_open = self._on_socket_open
         client.on_socket_close = self._on_socket_close
         client.on_socket_register_write = self._on_register_write
-        return client
 
     async def _connect_socket(self) -> None:
         where = self._target.where

@@ -9,25 +9,32 @@ import asyncio
 import errno
 import logging
 import struct
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from amqtt.adapters import (
-    ReaderAdapter,
     StreamReaderAdapter,
     StreamWriterAdapter,
     WebSocketsReader,
-    WebSocketsWriter,
 )
 from amqtt.broker import Broker
 from amqtt.contexts import BrokerConfig
-from amqtt.errors import AMQTTError, BrokerError, MQTTError, NoDataError, ProtocolHandlerError
-from websockets.exceptions import WebSocketException
+from amqtt.errors import AMQTTError, BrokerError, MQTTError, NoDataError
 
 from broker.errors import BusError
 from broker.transport import Filter, Outgoing, Transport, matches
+from broker.window_client import (
+    CONNECT_S,
+    MQTT_3_1_1,
+    MQTT_5,
+    TURN,
+    Outbox,
+    Replay,
+    WebSocketWriter,
+    level_of,
+    read_connect,
+)
 from contracts import topics
 from contracts.errors import BadIdError
 from contracts.topics import DeliveryClass
@@ -36,16 +43,6 @@ from runtime.errors import UsageError
 from runtime.logs import get_log
 
 HOST = "127.0.0.1"
-OUTBOX_MAX = 10_000
-"""A client that lags further loses the oldest, counted."""
-STALLED_S = 20.0
-"""A client that takes nothing for so long is put out."""
-CONNECT_S = 10.0
-"""A connection that says nothing for so long is ended."""
-CONNECT_BYTES_MAX = 1 << 17
-_CONNECT = 0x10
-_MQTT_3_1_1 = 4
-_MQTT_5 = 5
 _REFUSED = b"\x20\x02\x00\x01"
 """CONNACK: unacceptable protocol version."""
 _REFUSED_5 = b"\x20\x03\x00\x84\x00"
@@ -56,14 +53,11 @@ _NOISE = (
     ValueError,
     IndexError,
     struct.error,
-    WebSocketException,
     AMQTTError,
     MQTTError,
     NoDataError,
 )
 """What reading bytes that are no MQTT, or end too soon, comes to in amqtt."""
-_TURN = 50
-"""Messages handled before others get a turn."""
 _SAY_EVERY = 1_000
 
 Publish = Callable[[Outgoing], Awaitable[None]]
@@ -114,7 +108,7 @@ async def _show_all(window: "Window", incoming: AsyncIterator[Any], clock: Clock
     async for message in incoming:
         window.show(message.name, message.payload)
         shown += 1
-        if shown % _TURN == 0:
+        if shown % TURN == 0:
             await clock.sleep(0)
 
 
@@ -143,11 +137,11 @@ class Window(Broker):  # type: ignore[misc] # amqtt is not typed
         self.dropped = 0
         """Messages that clients were too slow for."""
         self._publish = publish
-        self.clock = clock
+        self._clock = clock
         self._ports = {"default": port, "ws": ws_port}
         self._states: dict[str, bytes] = {}
         self._is_state: dict[str, bool] = {}
-        self._outboxes: dict[Any, _Outbox] = {}
+        self._outboxes: dict[Any, Outbox] = {}
         self._connections: dict[Any, tuple[asyncio.Task[Any], Any]] = {}
         self._closing = False
         self._log = get_log("broker")
@@ -196,7 +190,10 @@ class Window(Broker):  # type: ignore[misc] # amqtt is not typed
         for session, qos in best.values():
             self._post(session, [(name, payload, qos, False)])
 
-    def put_out(self, handler: Any) -> None:  # noqa: ANN401
+    def _count_dropped(self) -> None:
+        self.dropped += 1
+
+    def _put_out(self, handler: Any) -> None:  # noqa: ANN401
         """End the connection of a client that is gone, or takes nothing any more."""
         _, transport = self._connections.get(handler.writer, (None, None))
         if transport is not None:
@@ -217,7 +214,9 @@ class Window(Broker):  # type: ignore[misc] # amqtt is not typed
             return
         outbox = self._outboxes.get(handler)
         if outbox is None:
-            outbox = self._outboxes[handler] = _Outbox(self, handler)
+            outbox = self._outboxes[handler] = Outbox(
+                handler, self._clock, self._count_dropped, lambda: self._put_out(handler)
+            )
         for message in messages:
             outbox.put(message)
 
@@ -283,7 +282,7 @@ class Window(Broker):  # type: ignore[misc] # amqtt is not typed
 
     async def ws_connected(self, websocket: Any, listener_name: str) -> None:  # noqa: ANN401
         await self._serve(
-            listener_name, WebSocketsReader(websocket), WebSocketsWriter(websocket), websocket.transport
+            listener_name, WebSocketsReader(websocket), WebSocketWriter(websocket), websocket.transport
         )
 
     async def _serve(
@@ -298,12 +297,12 @@ class Window(Broker):  # type: ignore[misc] # amqtt is not typed
         self._connections[writer] = (task, transport)
         try:
             async with asyncio.timeout(CONNECT_S):
-                connect = await _read_connect(reader)
-            if (level := _level(connect)) == _MQTT_3_1_1:
-                await self._client_connected(listener, _Replay(connect, reader), writer)
+                connect = await read_connect(reader)
+            if (level := level_of(connect)) == MQTT_3_1_1:
+                await self._client_connected(listener, Replay(connect, reader), writer)
             else:
                 # amqtt takes MQTT 5's properties for a client id, and may wait for the rest of it for ever.
-                writer.write(_REFUSED_5 if level == _MQTT_5 else _REFUSED)
+                writer.write(_REFUSED_5 if level == MQTT_5 else _REFUSED)
                 await writer.drain()
         except _NOISE as error:
             self._log.debug("a client that speaks no MQTT, or broke off", why=str(error))
@@ -314,83 +313,3 @@ class Window(Broker):  # type: ignore[misc] # amqtt is not typed
             for client_id, (_, handler) in list(self._sessions.items()):
                 if handler.writer is writer:
                     await self._cleanup_session(client_id)
-
-
-class _Replay(ReaderAdapter):  # type: ignore[misc] # amqtt is not typed
-    """A reader whose first bytes have been looked at."""
-
-    def __init__(self, seen: bytes, reader: Any) -> None:  # noqa: ANN401
-        self._seen = seen
-        self._reader = reader
-
-    async def read(self, n: int = -1) -> bytes:
-        if not self._seen or n < 0:
-            rest: bytes = await self._reader.read(n)
-            return rest
-        part, self._seen = self._seen[:n], self._seen[n:]
-        return part if len(part) == n else part + await self._reader.read(n - len(part))
-
-    def feed_eof(self) -> None:
-        self._reader.feed_eof()
-
-
-async def _read_connect(reader: Any) -> bytes:  # noqa: ANN401
-    """The first packet of a connection, whole."""
-    head: bytes = await reader.read(1)
-    length = shift = 0
-    while True:
-        byte: bytes = await reader.read(1)
-        head += byte
-        length |= (byte[0] & 0x7F) << shift
-        shift += 7
-        if not byte[0] & 0x80:
-            break
-        if length > CONNECT_BYTES_MAX:
-            raise ValueError(f"a first packet of more than {CONNECT_BYTES_MAX} bytes")
-    if head[0] != _CONNECT or length > CONNECT_BYTES_MAX:
-        raise ValueError("the first packet is no CONNECT of a reasonable size")
-    body: bytes = await reader.read(length)
-    return head + body
-
-
-def _level(connect: bytes) -> int:
-    """The protocol level in a CONNECT: 4 is MQTT 3.1.1, 5 is MQTT 5."""
-    start = next(i for i in range(1, 5) if not connect[i] & 0x80) + 1
-    return connect[start + 2 + int.from_bytes(connect[start : start + 2])]
-
-
-class _Outbox:
-    """What waits for one client; sent one by one, so that a slow one keeps nobody else waiting."""
-
-    def __init__(self, window: Window, handler: Any) -> None:  # noqa: ANN401
-        self._window = window
-        self._handler = handler
-        self._messages: deque[tuple[str, bytes, int, bool]] = deque(maxlen=OUTBOX_MAX)
-        self._ready = asyncio.Event()
-        self._task = asyncio.create_task(self._send_all())
-
-    def put(self, message: tuple[str, bytes, int, bool]) -> None:
-        self._window.dropped += len(self._messages) == OUTBOX_MAX
-        self._messages.append(message)
-        self._ready.set()
-
-    async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.wait([self._task])
-
-    async def _send_all(self) -> None:
-        sent = 0
-        while True:
-            await self._ready.wait()
-            self._ready.clear()
-            while self._messages:
-                try:
-                    async with asyncio.timeout(STALLED_S):
-                        await self._handler.mqtt_publish(*self._messages.popleft())
-                except TimeoutError:
-                    self._window.dropped += 1  # it did not acknowledge
-                except (AMQTTError, ProtocolHandlerError, WebSocketException, OSError):
-                    return self._window.put_out(self._handler)
-                sent += 1
-                if sent % _TURN == 0:
-                    await self._window.clock.sleep(0)

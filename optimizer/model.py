@@ -1,4 +1,4 @@
-"""What the optimizer knows of one house: its means, its battery, its month's peaks; and the problem they pose."""
+"""What the optimizer knows of one house (means, battery, the month's peaks), and the problem it poses."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -51,9 +51,15 @@ class PlanInputs(msgspec.Struct, frozen=True, kw_only=True):
     load: Forecast
     pv: Forecast
     prices: PriceForecast
-    der_id: str | None
-    problem: Problem | None
+    case: "BatteryCase | None"
     """None: the house has no battery to plan."""
+
+
+class BatteryCase(msgspec.Struct, frozen=True):
+    """A battery, and the problem of planning it."""
+
+    der_id: str
+    problem: Problem
 
 
 class _Mean:
@@ -165,8 +171,7 @@ class PlannerModel:
             load=load,
             pv=pv,
             prices=price,
-            der_id=der.der_id if der else None,
-            problem=self._problem(der, load, pv, price) if der else None,
+            case=BatteryCase(der.der_id, self._problem(der, load, pv, price)) if der else None,
         )
 
     def _problem(self, der: DerTelemetry, load: Forecast, pv: Forecast, prices: PriceForecast) -> Problem:
@@ -184,8 +189,8 @@ class PlannerModel:
             demand_of_step=demand_of_step,
             max_grid_import_kw=setup.max_grid_import_kw,
             max_grid_export_kw=setup.max_grid_export_kw,
-            # What is left will save an import at the mean price. With the loss of the whole round trip and not of
-            # discharging alone: at one price all day, energy must be worth more in use now than kept.
+            # What is left will save an import at the mean price. Less the loss of the whole round trip, not
+            # of discharging alone: at one price all day, energy must be worth more in use than kept.
             end_value_per_kwh=max(0.0, mean_price) * battery.efficiency_roundtrip,
             wear_per_kwh=max(WEAR_MIN, WEAR_SHARE * abs(mean_price)),
         )
@@ -284,19 +289,14 @@ class PlannerModel:
         self._peaks[key] = max(self._peaks.get(key, 0.0), grid_kw)
 
 
-def schedule_of(inputs: PlanInputs, plan: Plan, solver: str, solve_time_s: float | None) -> Schedule:
-    """The message that carries a plan.
-
-    Raises:
-        ValueError: the inputs hold no battery's problem.
-    """
-    problem, der_id = inputs.problem, inputs.der_id
-    if problem is None or der_id is None:
-        raise ValueError(f"{inputs.load.house} has no battery: there is nothing to schedule")
+def schedule_of(
+    inputs: PlanInputs, case: BatteryCase, plan: Plan, solver: str, solve_time_s: float | None
+) -> Schedule:
+    """The message that carries a plan for the battery of `inputs`."""
     now = inputs.load.issued_at
     return Schedule(
         house=inputs.load.house,
-        der_id=der_id,
+        der_id=case.der_id,
         issued_at=now,
         valid_until=now.after(VALID_S),
         start=inputs.load.start,
@@ -306,7 +306,7 @@ def schedule_of(inputs: PlanInputs, plan: Plan, solver: str, solve_time_s: float
         battery_power_kw=plan.battery_kw,
         grid_power_kw=plan.grid_kw,
         curtailed_kw=plan.curtailed_kw,
-        soc_percent=_soc_percent(plan.stored_kwh, problem.battery),
+        soc_percent=_soc_percent(plan.stored_kwh, case.problem.battery),
         load_kw=inputs.load.power_kw,
         pv_kw=inputs.pv.power_kw,
         import_price=inputs.prices.import_price,

@@ -86,7 +86,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     end_value_per_kwh: float
     """What a kWh still stored after the last step is worth."""
     wear_per_kwh: float
-    """What a kWh through the terminals costs, each way: above 0, lest a tie charges and discharges at once."""
+    """What a kWh through the terminals costs, each way; above 0, lest a tie does both at once."""
 
     @property
     def steps(self) -> int:
@@ -173,7 +173,7 @@ def _fault_in_terms(problem: Problem) -> str | None:
 
 
 def needs_binaries(problem: Problem) -> str | None:
-    """Why a linear program would charge and discharge, or import and export, at once; None if it would not."""
+    """Why a linear program would charge and discharge, or import and export, at once; None: it won't."""
     for i, (buy, sell) in enumerate(zip(problem.import_price, problem.export_price, strict=True)):
         if buy < 0:
             return f"import_price[{i}] is {buy:g}: negative prices can't be planned yet"
@@ -296,4 +296,5 @@ def over_import(plan: Plan, problem: Problem) -> str:
     if excess <= TOLERANCE:
         return ""
     step = plan.grid_kw.index(plan.peak_kw)
-    return f"max_grid_import_kw of {problem.max_grid_import_kw:g} kW is passed by up to {excess:.3g} kW (step {step})"
+    limit = f"max_grid_import_kw of {problem.max_grid_import_kw:g} kW"
+    return f"{limit} is passed by up to {excess:.3g} kW (step {step})"

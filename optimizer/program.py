@@ -106,7 +106,7 @@ class Flows:
 
 
 def balance(x: Flows, data: Data) -> list[Any]:
-    """grid + pv - curtailed = load + battery."""
+    """What comes in goes out: grid + pv - curtailed = load + battery."""
     return [x.grid == data.net_load + x.charge - x.discharge + x.curtailed]
 
 
@@ -141,7 +141,7 @@ def energy_cost(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expressi
 
 
 def demand_cost(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expression
-    """The peaks, at the month's full rate: what a plan adds to a month's peak is paid once, whenever it is."""
+    """The peaks, at the month's full rate: what a plan adds to a month's peak is paid once."""
     return 0.0 if x.peak is None else data.demand_price @ x.peak
 
 

@@ -12,7 +12,7 @@ from contracts.instant import Instant
 from contracts.messages import Schedule
 from energy.tariff import load_tariff
 from optimizer.forecast import Recorded
-from optimizer.model import PlanInputs, PlannerModel, Setup, schedule_of
+from optimizer.model import BatteryCase, PlanInputs, PlannerModel, Setup, schedule_of
 from optimizer.program import SOLVER, Solver
 from optimizer.settings import OptimizerSettings
 from runtime.clock import Clock
@@ -124,21 +124,22 @@ class OptimizerService:
         try:
             await self._publish_outlook(inputs)
             self._issued[house.house] = run
-            if inputs.der_id is not None:
-                schedule = await self._solve(inputs)
-                await self._bus.publish(topics.SCHEDULE.at(house=house.house, der_id=inputs.der_id), schedule)
+            if inputs.case is not None:
+                schedule = await self._solve(inputs, inputs.case)
+                address = topics.SCHEDULE.at(house=house.house, der_id=schedule.der_id)
+                await self._bus.publish(address, schedule)
                 self._planned[house.house] = run
                 self._note(schedule)
         except BusError as error:
             # It stays due: the next look tries again, with newer data.
             self._log.warning("not published", house=house.house, why=str(error))
 
-    async def _solve(self, inputs: PlanInputs) -> Schedule:
+    async def _solve(self, inputs: PlanInputs, case: BatteryCase) -> Schedule:
         began_s = self._clock.monotonic()
         loop = asyncio.get_running_loop()
-        plan = await loop.run_in_executor(None, self._solver.plan, inputs.problem)
+        plan = await loop.run_in_executor(None, self._solver.plan, case.problem)
         took_s = (self._clock.monotonic() - began_s) / self._clock.speed
-        return schedule_of(inputs, plan, SOLVER, None if self._clock.is_virtual else took_s)
+        return schedule_of(inputs, case, plan, SOLVER, None if self._clock.is_virtual else took_s)
 
     async def _publish_outlook(self, inputs: PlanInputs) -> None:
         house = inputs.load.house

@@ -163,20 +163,17 @@ def _battery(
     objectives: EconomicObjectives,
 ) -> Verdict:
     deficit_kw = inputs.house_load_kw + ev_kw - inputs.pv_kw
-    wish_kw, reason, text = _battery_wish(battery, deficit_kw, urgency, objectives)
+    wish = _battery_wish(battery, deficit_kw, urgency, objectives)
     bounds = _battery_bounds(battery, deficit_kw, constraints, objectives)
-    given_kw = min(max(wish_kw, bounds.least_kw), bounds.most_kw)
+    given_kw = min(max(wish.power_kw, bounds.least_kw), bounds.most_kw)
     tier: Tier = "economic"
-    limit = reason
-    if given_kw > wish_kw + _TRIFLE_KW:
-        tier, limit = bounds.least
-        text = f"{text} It does {_say(given_kw)} instead: {limit}."
-    elif given_kw < wish_kw - _TRIFLE_KW:
-        tier, limit = bounds.most
-        text = f"{text} It does {_say(given_kw)} instead: {limit}."
+    limit, text = wish.name, wish.does
+    if abs(given_kw - wish.power_kw) > _TRIFLE_KW:
+        tier, limit = bounds.least if given_kw > wish.power_kw else bounds.most
+        text = f"{wish.would}, but {limit}: the battery {_does(given_kw)}."
     return Verdict(
         der_id=battery.der_id,
-        asked_kw=wish_kw,
+        asked_kw=wish.power_kw,
         given_kw=given_kw,
         given_a=None,
         tier=tier,
@@ -188,33 +185,49 @@ def _battery(
     )
 
 
+class _Wish(NamedTuple):
+    """What the battery should do if nothing stood in the way, and how that is said."""
+
+    power_kw: float
+    name: str
+    does: str
+    would: str
+
+
 def _battery_wish(
     battery: BatteryState, deficit_kw: float, urgency: float, objectives: EconomicObjectives
-) -> tuple[float, str, str]:
+) -> _Wish:
     if urgency > URGENT:
-        return 0.0, "urgent car", "The battery rests while the car must charge."
+        text = "The battery rests while the car must charge"
+        return _Wish(0.0, "urgent car", f"{text}.", text)
     planned_kw = objectives.scheduled_battery_kw
-    if planned_kw is None:
-        if deficit_kw < 0:
-            return -deficit_kw, "solar surplus", f"The battery stores {-deficit_kw:.2f} kW of solar surplus."
-        text = f"There is no fresh plan: the battery covers the house's {deficit_kw:.2f} kW."
-        return -deficit_kw, "self-consumption", text
+    surplus_kw = -deficit_kw
     price = (
-        f" at {objectives.import_price:g} {objectives.currency}/kWh"
-        if objectives.import_price is not None
-        else ""
+        ""
+        if objectives.import_price is None
+        else f" at {objectives.import_price:g} {objectives.currency}/kWh"
     )
+    if surplus_kw > 0 and (planned_kw is None or -_TRIFLE_KW <= planned_kw < surplus_kw):
+        would = f"{surplus_kw:.2f} kW of solar power is left over"
+        return _Wish(
+            surplus_kw, "solar surplus", f"The battery stores {surplus_kw:.2f} kW of solar power.", would
+        )
+    if planned_kw is None:
+        text = f"There is no fresh plan: the battery covers the house's {deficit_kw:.2f} kW."
+        would = f"There is no fresh plan and the house takes {deficit_kw:.2f} kW"
+        return _Wish(-deficit_kw, "self-consumption", text, would)
     if planned_kw < -_TRIFLE_KW:
-        return (
+        text = f"The plan uses the battery now{price} ({battery.soc_percent:.0f} % full)."
+        return _Wish(planned_kw, "schedule", text, f"The plan would use the battery{price}")
+    if planned_kw > _TRIFLE_KW:
+        return _Wish(
             planned_kw,
             "schedule",
-            f"The plan uses the battery now{price} ({battery.soc_percent:.0f} % full).",
+            f"The plan charges the battery now{price}.",
+            f"The plan would charge the battery{price}",
         )
-    if deficit_kw < 0 and -deficit_kw > planned_kw:
-        return -deficit_kw, "solar surplus", f"The battery stores {-deficit_kw:.2f} kW of solar surplus."
-    if planned_kw > _TRIFLE_KW:
-        return planned_kw, "schedule", f"The plan charges the battery now{price}."
-    return planned_kw, "schedule", f"The plan keeps the battery's energy for later{price}."
+    text = f"The plan keeps the battery's energy for later{price}"
+    return _Wish(planned_kw, "schedule", f"{text}.", text)
 
 
 def _battery_bounds(
@@ -223,11 +236,11 @@ def _battery_bounds(
     """Physical, then safety, then economic: each only narrows what the ones before left."""
     physical, safety = constraints.physical, constraints.safety
     least_kw, most_kw = -physical.max_battery_discharge_kw, physical.max_battery_charge_kw
-    least: tuple[Tier, str] = ("physical", "discharge limit")
-    most: tuple[Tier, str] = ("physical", "charge limit")
+    least: tuple[Tier, str] = ("physical", "it can't discharge faster")
+    most: tuple[Tier, str] = ("physical", "it can't charge faster")
     if (fuse_kw := physical.max_grid_import_kw - deficit_kw) < most_kw:
         # Below zero the battery must discharge to keep the fuse: as much as it can.
-        most_kw, most = max(fuse_kw, least_kw), ("physical", "main fuse")
+        most_kw, most = max(fuse_kw, least_kw), ("physical", "the main fuse carries no more")
     if battery.soc_percent <= safety.battery_min_soc_percent and least_kw < 0:
         least_kw, least = 0.0, ("safety", f"{safety.battery_min_soc_percent:.0f} % is the least it may hold")
         most_kw = max(most_kw, 0.0)
@@ -242,7 +255,7 @@ def _battery_bounds(
     return _Bounds(least_kw, least, most_kw, most)
 
 
-def _say(power_kw: float) -> str:
+def _does(power_kw: float) -> str:
     if abs(power_kw) <= _TRIFLE_KW:
-        return "nothing"
-    return f"{abs(power_kw):.2f} kW of {'charging' if power_kw > 0 else 'discharging'}"
+        return "rests"
+    return f"{'charges' if power_kw > 0 else 'discharges'} with {abs(power_kw):.2f} kW"

@@ -14,9 +14,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the broker until stopped; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="wattbus broker",
-        description="An MQTT 3.1.1 broker for trying things out on this machine. It keeps nothing on disk and "
-        "nothing for readers who are away: use RabbitMQ, HiveMQ or Mosquitto for houses.",
-        epilog="example: wattbus broker & WATTBUS_LIVE_URL=mqtt://127.0.0.1:1883 wattbus meter --house house-a",
+        description="An MQTT 3.1.1 broker for trying things out on this machine. It keeps nothing on disk, "
+        "nor for readers who are away: use RabbitMQ, HiveMQ or Mosquitto for houses.",
+        epilog="example: wattbus broker --port 1884",
     )
     parser.add_argument("--port", type=int, default=1883, metavar="PORT", help="MQTT on 127.0.0.1 [1883]")
     parser.add_argument("--ws-port", type=int, default=8083, metavar="PORT", help="over WebSocket [8083]")

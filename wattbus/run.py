@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import tempfile
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
@@ -83,12 +83,12 @@ def _run(options: Options, out: Path) -> int:
         async with AsyncExitStack() as stack:
             bus, transport = await stack.enter_async_context(open_site_bus(site, clock))
             window = await _open_window(options, transport, clock, stack)
-            show = Show(boards, clock, begin, end)
+            show = Show(boards, clock, begin, end, ZoneInfo(site.common.timezone))
             show.begin(window, site.common.live_url)
             neighbourhood = Neighbourhood(site, bus, transport, clock)
             watching = Lifecycle()
             async with asyncio.TaskGroup() as group:
-                group.create_task(_watch(bus, boards, watching))
+                group.create_task(watch(bus, boards, watching))
                 group.create_task(show.run(watching))
                 await neighbourhood.run(lambda: _until(context.life, clock, end))
                 watching.stop()
@@ -120,7 +120,8 @@ async def _open_window(
     return options.window_port, options.window_ws_port
 
 
-async def _watch(bus: Bus, boards: dict[str, HouseBoard], watching: Lifecycle) -> None:
+async def watch(bus: Bus, boards: Mapping[str, HouseBoard], watching: Lifecycle) -> None:
+    """Keep the boards up to date with what is on the bus, until told to stop."""
     async with bus.subscribe(*HEARD) as deliveries:
         async for delivery in watching.each(deliveries):
             message: Any = delivery.message

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import msgspec
 from rich.console import Console
@@ -25,10 +26,16 @@ class Show:
     """The terminal's side of a run."""
 
     def __init__(
-        self, boards: Mapping[str, HouseBoard], clock: Clock, begin: Instant, end: Instant | None
+        self,
+        boards: Mapping[str, HouseBoard],
+        clock: Clock,
+        begin: Instant,
+        end: Instant | None,
+        zone: ZoneInfo,
     ) -> None:
         self._boards = boards
         self._clock = clock
+        self._zone = zone
         self._begin = begin
         self._end = end
         self._console = Console()
@@ -39,11 +46,11 @@ class Show:
     def begin(self, window: tuple[int, int] | None, live_url: str) -> None:
         """Say what runs and how to look at it."""
         houses = ", ".join(self._boards)
-        until = "until Ctrl-C" if self._end is None else f"until {self._end:%Y-%m-%d %H:%M} UTC"
+        until = "until Ctrl-C" if self._end is None else f"until {self._local(self._end)}"
         speed = (
             "as fast as it goes" if self._clock.is_virtual else f"at {self._clock.speed:g} times real time"
         )
-        self._console.print(f"wattbus: {houses} from {self._begin:%Y-%m-%d %H:%M} UTC {until}, {speed}")
+        self._console.print(f"wattbus: {houses} from {self._local(self._begin)} {until}, {speed}")
         if window is not None:
             port, ws_port = window
             self._note = f"Subscribe: mosquitto_sub -h 127.0.0.1 -p {port} -t 'wattbus/#' -v"
@@ -78,10 +85,13 @@ class Show:
             task = progress.add_task("", total=total)
             async for tick in watching.each(self._clock.every(PRINT_EVERY_S)):
                 done = tick.at.seconds_since(self._begin)
-                progress.update(task, completed=done, description=f"{tick.at:%Y-%m-%d %H:%M} UTC")
+                progress.update(task, completed=done, description=self._local(tick.at))
 
     def _table(self) -> Table:
-        return live_table(self._boards.values(), self._clock.now(), self._note)
+        return live_table(self._boards.values(), self._clock.now().local(self._zone), self._note)
+
+    def _local(self, moment: Instant) -> str:
+        return f"{moment.local(self._zone):%Y-%m-%d %H:%M %Z}"
 
     def summary(self, rows: Mapping[tuple[str, str], int], out: Path | None) -> None:
         """The table at the end, and `summary.json` beside the data."""

@@ -1,23 +1,28 @@
 """The live table of `wattbus run`: each house's flows, the last command and why."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from rich.table import Table
 from rich.text import Text
 
-from contracts.instant import Instant
 from wattbus.scoreboard import HouseBoard
 
 NOTHING = Text("-", style="dim")
 
 
-def live_table(boards: Iterable[HouseBoard], now: Instant, note: str) -> Table:
+def live_table(boards: Iterable[HouseBoard], now: datetime, note: str) -> Table:
     """What is happening now.
 
     Signs are those of the bus: battery + charging, grid + import.
+
+    Args:
+        boards: one row each.
+        now: on the site's own clocks.
+        note: stands below.
     """
     table = Table(
-        title=f"wattbus  {now:%Y-%m-%d %H:%M:%S} UTC", caption=note, expand=True, title_justify="left"
+        title=f"wattbus  {now:%Y-%m-%d %H:%M:%S %Z}", caption=note, expand=True, title_justify="left"
     )
     for heading in ("House", "Load kW", "PV kW", "Battery kW", "SoC %", "EV kW", "Grid kW", "Price"):
         table.add_column(heading, justify="left" if heading == "House" else "right", no_wrap=True)

@@ -69,12 +69,19 @@ async def take(deliveries: AsyncIterator[Delivery[Message]], count: int) -> list
         return [await anext(deliveries) for _ in range(count)]
 
 
-async def seqs(deliveries: AsyncIterator[Delivery[Message]], count: int) -> list[int]:
-    """The `seq` of the next ones, which are acknowledged."""
-    taken = await take(deliveries, count)
-    for delivery in taken:
+async def messages(deliveries: AsyncIterator[Delivery[Message]], count: int) -> list[Message]:
+    """The next ones, each acknowledged: some brokers send no more before that (HiveMQ, RabbitMQ's MQTT)."""
+    taken = []
+    for _ in range(count):
+        [delivery] = await take(deliveries, 1)
+        taken.append(delivery.message)
         await delivery.ack()
-    return [delivery.message.seq for delivery in taken]
+    return taken
+
+
+async def seqs(deliveries: AsyncIterator[Delivery[Message]], count: int) -> list[int]:
+    """The `seq` of the next ones, each acknowledged."""
+    return [message.seq for message in await messages(deliveries, count)]
 
 
 # --- readings -----------------------------------------------------------------
@@ -97,9 +104,11 @@ async def test_what_was_not_acknowledged_comes_again_and_nothing_else(
     one: Client, connect: Connect, house: str, queue: str
 ) -> None:
     wanted = topics.METER_READING.of(house=house)
+    async with connect("reader") as reader, reader.bus.subscribe(wanted, durable=queue):
+        pass
+    for seq in (1, 2, 3):
+        await one.bus.publish(meter(house), reading(house, seq))
     async with connect("reader") as reader, reader.bus.subscribe(wanted, durable=queue) as deliveries:
-        for seq in (1, 2, 3):
-            await one.bus.publish(meter(house), reading(house, seq))
         first, _second, third = await take(deliveries, 3)
         await first.ack()
         await third.ack()
@@ -210,8 +219,7 @@ async def test_topics_may_be_several_and_narrowed(one: Client, other: Client, ho
         await one.bus.publish(meter(neighbour), reading(neighbour, 9))
         await one.bus.publish(meter(house), reading(house, 1))
         await one.bus.publish(pv, produced)
-        taken = await take(deliveries, 2)
-        assert [delivery.message for delivery in taken] == [reading(house, 1), produced]
+        assert await messages(deliveries, 2) == [reading(house, 1), produced]
         assert await seqs(at_neighbour, 1) == [9]
 
 
@@ -237,10 +245,11 @@ async def test_a_late_subscriber_has_the_newest_state(
     wanted = topics.SNAPSHOT if wildcard else topics.SNAPSHOT.of(house=house)
     async with other.bus.subscribe(wanted) as deliveries:
         old = await next_of(deliveries, house)
+        assert old.message == snapshot(house, 2.0)
+        assert old.retained or not other.transport.keeps_state
         await one.bus.publish(address, snapshot(house, 3.0))
-        new = await next_of(deliveries, house)
-    assert old.message == snapshot(house, 2.0)
-    assert old.retained == other.transport.keeps_state
+        while (new := await next_of(deliveries, house)).message == old.message:
+            pass  # retained, and answered for as well
     assert new.message == snapshot(house, 3.0)
     assert not new.retained
 
@@ -288,7 +297,7 @@ async def test_what_cannot_be_decoded_is_kept_apart_with_its_reason(
         "malformed": b"{not json",
         "missing required field": b'{"house":"%b"}' % house.encode(),
         "another": encode(reading("another", 1)),
-        "finite": encode(reading(house, 1)).replace(b"500.5", b"1e999"),
+        "out of range": encode(reading(house, 1)).replace(b"500.5", b"1e999"),
         "bytes: more than": b" " * (MAX_BYTES + 1),
     }
     async with other.bus.subscribe(wanted, durable=queue) as deliveries:

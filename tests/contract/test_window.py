@@ -214,7 +214,7 @@ async def test_mqtt_5_is_refused_with_the_reason(window: Window, ports: list[int
 async def test_a_client_that_reads_nothing_slows_nobody(
     bus: MemoryTransport, window: Window, ports: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.window.OUTBOX_MAX", 1_000)
+    monkeypatch.setattr("broker.window_client.OUTBOX_MAX", 1_000)
     with socket.create_connection((LOOPBACK, ports[0])) as dead, somebody(ports[0]) as person:
         dead.sendall(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04dead")
         dead.sendall(b"\x82\x0e\x00\x01\x00\x09wattbus/#\x00")

@@ -5,6 +5,7 @@ import errno
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,7 +80,12 @@ async def recording(
 
 
 def meter(seq: int, power_w: float = 500.5, **more: Any) -> MeterReading:
-    known = {"house": "house-a", "meter": "main", "boot": 1, "timestamp": START.after(10 * seq)} | more
+    known: dict[str, Any] = {
+        "house": "house-a",
+        "meter": "main",
+        "boot": 1,
+        "timestamp": START.after(10 * seq),
+    } | more
     return MeterReading(seq=seq, power_w=power_w, **known)
 
 
@@ -400,11 +406,11 @@ def test_a_data_folder_of_another_timezone_is_one_line(tmp_path: Path) -> None:
     run_virtual(main)
 
 
-def twice(main: Callable[[VirtualClock, Path], Coroutine[Any, Any, None]], tmp_path: Path) -> list[bytes]:
+def twice(main: Callable[..., Coroutine[Any, Any, None]], tmp_path: Path) -> list[bytes]:
     results = []
     for name in ("first", "second"):
         folder = tmp_path / name
-        run_virtual(lambda clock, folder=folder: main(clock, folder))
+        run_virtual(partial(main, folder=folder))
         results.append(b"".join(p.read_bytes() for p in sorted(folder.rglob("*.csv"))))
     return results
 

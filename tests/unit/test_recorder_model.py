@@ -14,7 +14,12 @@ UTC = ZoneInfo("UTC")
 
 
 def meter(seq: int, power_w: float = 500.0, **more: Any) -> MeterReading:
-    known = {"house": "house-a", "meter": "main", "boot": 1, "timestamp": NOON.after(10 * seq)} | more
+    known: dict[str, Any] = {
+        "house": "house-a",
+        "meter": "main",
+        "boot": 1,
+        "timestamp": NOON.after(10 * seq),
+    } | more
     return MeterReading(seq=seq, power_w=power_w, **known)
 
 
