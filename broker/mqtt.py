@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from paho.mqtt.client import MQTTMessage
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from broker.backoff import wait_for_broker
 from broker.errors import BusError, BusUnavailableError, NotRoutedError
-from broker.mqtt_link import MQTT5, NO_SUBSCRIBERS, Link, OtherVersionError
+from broker.mqtt_client import MQTT5
+from broker.mqtt_link import NO_SUBSCRIBERS, Link, OtherVersionError
 from broker.mqtt_url import Target, parse_url
 from broker.transport import Filter, Incoming, Outgoing, matches
 from contracts.topics import DeliveryClass
@@ -289,7 +290,7 @@ class _Connection:
         retrying = AsyncRetrying(
             # A refusal too: we were let in before, and a password can be put right at the broker.
             retry=retry_if_exception_type(BusError),
-            wait=wait_exponential_jitter(initial=0.2, max=5.0, jitter=0.5),
+            wait=wait_random_exponential(multiplier=0.5, max=5.0),
             before_sleep=self._say,
         )
         while True:
