@@ -1,5 +1,8 @@
 """A paho client as we want it: which version, whose session, what it may keep us waiting for."""
 
+import socket
+import ssl
+
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -24,12 +27,29 @@ def properties_of(packet: int) -> Properties:
     return Properties(packet)  # type: ignore[no-untyped-call]
 
 
+class TidyClient(Client):
+    """Remembers the socket it opens, for paho forgets it when the WebSocket's handshake fails.
+
+    These are paho's own steps; should it rename them, only that tidiness is lost.
+    """
+
+    opened: socket.socket | None = None
+
+    def _create_socket_connection(self) -> socket.socket:
+        self.opened = super()._create_socket_connection()
+        return self.opened
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        self.opened = wrapped = super()._ssl_wrap_socket(tcp_sock)
+        return wrapped
+
+
 def make_client(
     target: Target, version: int, client_id: str, *, durable: bool, will: Outgoing | None
-) -> Client:
+) -> TidyClient:
     """A paho client that is ready to connect, once: it neither reconnects nor queues."""
     five = version == MQTT5
-    client = Client(
+    client = TidyClient(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
         clean_session=None if five else not durable,

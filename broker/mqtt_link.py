@@ -217,14 +217,14 @@ class Link:
             if self._socket is not None:
                 self._socket.close()
             raise
-        except ssl.SSLCertVerificationError as error:
-            raise BusRefusedError(
-                f"broker at {where}: its certificate is not trusted ({error.verify_message}): give ?ca=FILE"
-            ) from error
         except OSError as error:
-            raise BusUnavailableError(
-                f"broker at {where} can't be reached: {error.strerror or error}"
-            ) from error
+            if self._client.opened is not None:
+                self._client.opened.close()
+            if isinstance(error, ssl.SSLCertVerificationError):
+                line = f"its certificate is not trusted ({error.verify_message}): give ?ca=FILE"
+                raise BusRefusedError(f"broker at {where}: {line}") from error
+            line = f"broker at {where} can't be reached: {error.strerror or error}"
+            raise BusUnavailableError(line) from error
         self._fd = self._socket.fileno()
         self._loop.add_reader(self._fd, self._readable)
         self._watch_writable()

@@ -60,9 +60,21 @@ def parse_url(url: str) -> Target:
     )
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """Closes itself when its handshake fails: paho forgets it then."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's signature
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def _tls(where: str, files: dict[str, str]) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=files.get("ca"))
+        context.sslsocket_class = _TlsSocket
         if "cert" in files:
             context.load_cert_chain(files["cert"], files.get("key"))
     except OSError as error:

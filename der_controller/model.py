@@ -52,7 +52,7 @@ class DerModel:
         key = f"{spec.seed}/{spec.house}/{spec.der_id}"
         self._device = make_device(spec.device, key, Charge(memory.soc_percent, memory.at), now)
         self._gate = Gate(spec.house, spec.der_id, Mark(memory.epoch, memory.seq))
-        self._rng = random.Random(f"{key}/meter")  # noqa: S311 - a simulation
+        self._rng = random.Random(f"{key}/meter")
         self._meter_noise = spec.meter_noise
         self._reached_s = monotonic_s
         self._in_force: Accept | None = None

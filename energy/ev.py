@@ -180,7 +180,7 @@ class Presence(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=256)
 def trip_on(pattern: TripPattern, seed: str, day: date) -> Trip | None:
     """The trip of a local day, or None: the same for the same seed and day, whatever happened before."""
-    rng = random.Random(f"{seed}/trip/{day.isoformat()}")  # noqa: S311 - a simulation
+    rng = random.Random(f"{seed}/trip/{day.isoformat()}")
     stays, leaving, returning, use = (rng.random() for _ in range(4))
     if day.weekday() >= 5 and stays >= pattern.weekend_trips:  # noqa: PLR2004 - Saturday
         return None

@@ -96,7 +96,7 @@ def _pulses(profile: HouseProfile, seed: str, slot: int) -> tuple[Pulse, ...]:
     """What is switched on in one hour since the epoch; nothing of it runs longer than an hour."""
     begin = Instant.at_ms(slot * HOUR_S * 1000)
     factor = profile.hourly_factors[begin.local(ZoneInfo(profile.timezone)).hour]
-    rng = random.Random(f"{seed}/appliances/{slot}")  # noqa: S311 - a simulation
+    rng = random.Random(f"{seed}/appliances/{slot}")
 
     def one(power_w: float, minutes: float) -> Pulse | None:
         used, when, long, strong = (rng.random() for _ in range(4))

@@ -48,7 +48,7 @@ class RecordedSource:
         begin_ms = at.unix_ms - into_ms
         key, samples = self._samples
         if key != begin_ms:
-            rng = random.Random(f"{self._seed}/{begin_ms}")  # noqa: S311 - a simulation
+            rng = random.Random(f"{self._seed}/{begin_ms}")
             samples = texture(self._series.at(at), n, rng, self._interval_s)
             self._samples = (begin_ms, samples)
         return samples[into_ms // interval_ms]

@@ -1,4 +1,4 @@
-"""What is MQTT's own: versions, last will, sessions over a restart, refusals, and what a stalled broker costs."""
+"""What is MQTT's own: versions, last will, sessions over a restart, refusals, a stalled broker."""
 
 import asyncio
 import json
@@ -289,14 +289,20 @@ async def test_a_url_that_cannot_be_used_is_one_line(url: str, line: str) -> Non
     assert "hunter2" not in str(caught.value)
 
 
-async def test_a_certificate_nobody_vouches_for(tmp_path: Path) -> None:
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    about = ["-days", "2", "-subj", "/CN=broker", "-addext", f"subjectAltName=IP:{LOOPBACK}"]
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=broker"]
-        + ["-addext", f"subjectAltName=IP:{LOOPBACK}", "-keyout", key, "-out", cert],
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *about, "-keyout", key, "-out", cert],
         check=True,
         capture_output=True,
     )
+    return cert, key
+
+
+async def test_a_certificate_nobody_vouches_for(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    cert, key = certificate
     program = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin")
     if program is None:
         give_up("mosquitto", "this machine has no Mosquitto (apt install mosquitto)")

@@ -14,7 +14,7 @@ START = Instant.parse("2024-06-03T00:00:00Z")
 
 
 def seeded(key: int | str) -> random.Random:
-    return random.Random(key)  # noqa: S311 - a simulation
+    return random.Random(key)
 
 
 @given(st.floats(-1e5, 1e6), st.integers(1, 800), st.integers(), st.sampled_from([1.0, 10.0, 60.0, 900.0]))
