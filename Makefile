@@ -41,7 +41,8 @@ bench: $(VENV)/.installed  ## measure, beside what a user would pick instead
 
 lock: $(VENV)/.installed  ## renew constraints.txt
 	$(BIN)/pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --strip-extras --all-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --output-file constraints.txt pyproject.toml
+	$(BIN)/pip-compile --quiet --strip-extras --all-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate --output-file constraints.txt pyproject.toml
+	sed -i '/^wattbus @/d' constraints.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info out log state DATA .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from broker.connect import open_bus, presence_of
 from contracts.topics import SITE
+from recorder.folder import open_data_folder
 from recorder.service import RecorderService
 from recorder.settings import RecorderSettings
 from runtime.process import Context, launch
@@ -26,9 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def serve(settings: Layered[RecorderSettings], context: Context) -> None:
     """Run the service on the bus its settings name."""
+    own = settings.base
+    with open_data_folder(own.data_dir, own.day_timezone, own.open_files_max):
+        pass  # what is wrong with it is said before the broker is disturbed
     presence = presence_of(SITE, "recorder", "main")
-    async with open_bus(settings.base, context.clock, client="recorder", presence=presence) as bus:
-        await RecorderService(settings.base, bus, context.clock, context.life).run()
+    async with open_bus(own, context.clock, client="recorder", presence=presence) as bus:
+        await RecorderService(own, bus, context.clock, context.life).run()
 
 
 if __name__ == "__main__":

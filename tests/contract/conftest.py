@@ -14,7 +14,9 @@ from broker.memory import MemoryTransport
 from broker.mqtt import open_mqtt
 from broker.quarantine import Quarantine
 from broker.transport import Transport
+from broker.window import Window, open_window
 from runtime.clock import SystemClock
+from tests.broker_life import free_ports
 from tests.brokers import Broker, unique, vhost
 
 Open = Callable[[str], AbstractAsyncContextManager[Transport]]
@@ -84,6 +86,26 @@ def _rabbitmq_mqtt(request: pytest.FixtureRequest) -> Iterator[Place]:
         )
 
 
+@contextmanager
+def _window(_: pytest.FixtureRequest) -> Iterator[Place]:
+    port, ws_port = free_ports(2)
+
+    @asynccontextmanager
+    async def through_the_window(client: str) -> AsyncIterator[Transport]:
+        url = f"mqtt://127.0.0.1:{port}"
+        async with AsyncExitStack() as stack:
+            if not window:  # the first to come opens it, in the test's loop, and is the last to leave
+                window.append(
+                    await stack.enter_async_context(
+                        open_window(MemoryTransport(), SystemClock(), port=port, ws_port=ws_port)
+                    )
+                )
+            yield await stack.enter_async_context(_mqtt(url)(client))
+
+    window: list[Window] = []
+    yield Place(open=through_the_window)
+
+
 PLACES = {
     "memory": _memory,
     "amqp": _amqp,
@@ -93,10 +115,14 @@ PLACES = {
 }
 
 
+WINDOW = {"window": _window}
+"""It is no bus: live messages, states and commands pass through it, readings are not kept."""
+
+
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """Each transport in turn; on RabbitMQ in a virtual host of the test's own."""
-    with PLACES[request.param](request) as found:
+    with (PLACES | WINDOW)[request.param](request) as found:
         yield found
 
 

@@ -23,7 +23,9 @@ from contracts.messages import (
 )
 from contracts.topics import Address, DeliveryClass
 from runtime.clock import SystemClock
-from tests.contract.conftest import Client, Connect, Place
+from tests.contract.conftest import PLACES, WINDOW, Client, Connect, Place
+
+through_the_window_too = pytest.mark.parametrize("place", [*PLACES, *WINDOW], indirect=True)
 
 NOW = Instant.parse("2026-06-21T12:00:00Z")
 
@@ -223,6 +225,7 @@ async def test_topics_may_be_several_and_narrowed(one: Client, other: Client, ho
         assert await seqs(at_neighbour, 1) == [9]
 
 
+@through_the_window_too
 async def test_a_wildcard_hears_every_house(one: Client, other: Client, house: str) -> None:
     async with other.bus.subscribe(topics.DER_ACK, topics.DER_COMMAND) as deliveries:
         for name in (f"{house}-a", f"{house}-b"):
@@ -235,6 +238,7 @@ async def test_a_wildcard_hears_every_house(one: Client, other: Client, house: s
 # --- live, states, commands ---------------------------------------------------
 
 
+@through_the_window_too
 @pytest.mark.parametrize("wildcard", [False, True])
 async def test_a_late_subscriber_has_the_newest_state(
     one: Client, other: Client, house: str, *, wildcard: bool
@@ -262,6 +266,7 @@ async def next_of(deliveries: AsyncIterator[Delivery[Message]], house: str) -> D
             return delivery
 
 
+@through_the_window_too
 async def test_live_and_commands_are_for_those_who_are_there(one: Client, other: Client, house: str) -> None:
     der = {"house": house, "der_id": "battery"}
     await one.bus.publish(topics.DER_COMMAND.at(**der), command(house, 1))
@@ -274,6 +279,7 @@ async def test_live_and_commands_are_for_those_who_are_there(one: Client, other:
         assert await seqs(early, 1) == [3]
 
 
+@through_the_window_too
 async def test_one_who_leaves_takes_nothing_from_those_who_stay(
     one: Client, other: Client, house: str
 ) -> None:
@@ -328,6 +334,7 @@ async def test_what_is_rejected_is_kept_apart_and_does_not_come_again(
         assert await seqs(deliveries, 1) == [2]
 
 
+@through_the_window_too
 async def test_a_megabyte_arrives_whole(one: Client, other: Client, house: str) -> None:
     powers = [round(1.5 + i % 7, 1) for i in range(MAX_BYTES // 4 - 100)]
     big = Forecast(
@@ -361,6 +368,7 @@ async def test_every_letter_arrives(one: Client, other: Client, house: str, queu
 # --- the connection -----------------------------------------------------------
 
 
+@through_the_window_too
 async def test_after_leaving_nothing_is_published(place: Place, connect: Connect, house: str) -> None:
     async with connect("gone") as gone:
         assert gone.bus.connected
