@@ -262,7 +262,7 @@ class _Connection:
         try:
             await link.subscribe(self._patterns())
         except BaseException:
-            link.abort("not subscribed")
+            link.leave()
             raise
         self.link = link
         self._there.set()

@@ -108,7 +108,7 @@ class Link:
                 f"broker at {self._target.where} did not answer in {ANSWER_S:g} s"
             ) from None
         except asyncio.CancelledError:
-            self.abort("cancelled")
+            self.leave()
             raise
         if not reason.is_failure:
             return
@@ -123,9 +123,7 @@ class Link:
     async def close(self) -> None:
         """Take leave, so that no last will is published; a durable session stays with the broker."""
         if not self.lost.is_set():
-            self._writable()
-            self._client.disconnect()
-            self._client.loop_write()
+            self._say_goodbye()
             try:
                 async with asyncio.timeout(1.0):
                     await self.lost.wait()
@@ -133,6 +131,12 @@ class Link:
                 pass  # it is stalled: it will notice by itself
             finally:
                 self.abort("closed")
+
+    def leave(self) -> None:
+        """As `close`, without waiting for the words to be on their way."""
+        if not self.lost.is_set():
+            self._say_goodbye()
+            self.abort("closed")
 
     async def confirm(self, out: Outgoing, *, retain: bool) -> int:
         """Publish at QoS 1; returns the PUBACK's reason.
@@ -276,6 +280,11 @@ class Link:
         if self._fd is not None and not self._writing:
             self._loop.add_writer(self._fd, self._writable)
             self._writing = True
+
+    def _say_goodbye(self) -> None:
+        self._writable()
+        self._client.disconnect()
+        self._client.loop_write()
 
     def _unwatch_writable(self) -> None:
         if self._fd is not None and self._writing:

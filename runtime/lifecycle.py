@@ -1,7 +1,7 @@
 """Life-cycle: a service stops between two messages, never inside one."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -39,16 +39,20 @@ class Lifecycle:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - an async generator runs in a task
         iterator = aiter(source)
-        while not self.stopping:
-            self._waiting.add(task)
-            try:
-                item = await anext(iterator)
-            except StopAsyncIteration:
-                return
-            except asyncio.CancelledError:
-                if not self._stopped.is_set() or task.uncancel() > 0:
-                    raise
-                return
-            finally:
-                self._waiting.discard(task)
-            yield item
+        try:
+            while not self.stopping:
+                self._waiting.add(task)
+                try:
+                    item = await anext(iterator)
+                except StopAsyncIteration:
+                    return
+                except asyncio.CancelledError:
+                    if not self._stopped.is_set() or task.uncancel() > 0:
+                        raise
+                    return
+                finally:
+                    self._waiting.discard(task)
+                yield item
+        finally:
+            if isinstance(iterator, AsyncGenerator):
+                await iterator.aclose()  # else the event loop is left to do it, some time later

@@ -31,8 +31,6 @@ class Place:
     declares: bool = True
     """A durable queue can be made before its reader has come, and nothing else keeps a reading."""
     notices_unrouted: bool = True
-    expires: bool = True
-    """The broker drops a command that nobody took in time (MQTT 5, AMQP)."""
     closes: bool = True
     asks_password: bool = False
 
@@ -45,7 +43,7 @@ def _memory(_: pytest.FixtureRequest) -> Iterator[Place]:
     async def same(_client: str) -> AsyncIterator[Transport]:
         yield transport
 
-    yield Place(open=same, expires=False, closes=False)
+    yield Place(open=same, closes=False)
 
 
 @contextmanager
@@ -81,7 +79,6 @@ def _rabbitmq_mqtt(request: pytest.FixtureRequest) -> Iterator[Place]:
             url=url,
             declares=False,
             notices_unrouted=False,
-            expires=False,
             asks_password=True,
         )
 

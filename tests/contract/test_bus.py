@@ -7,7 +7,7 @@ import pytest
 
 from broker.errors import BusError, BusRefusedError, NotRoutedError
 from broker.port import Delivery
-from broker.transport import Outgoing
+from broker.transport import Filter, Outgoing
 from contracts import topics
 from contracts.codec import MAX_BYTES, encode
 from contracts.instant import Instant
@@ -277,6 +277,22 @@ async def test_live_and_commands_are_for_those_who_are_there(one: Client, other:
             await one.bus.publish(topics.DER_COMMAND.at(**der), command(house, 3))
             assert await seqs(late, 1) == [3]
         assert await seqs(early, 1) == [3]
+
+
+@pytest.mark.parametrize("place", ["mqtt-hivemq", "mqtt-mosquitto"], indirect=True)
+async def test_a_command_that_nobody_took_in_time_is_dropped(
+    one: Client, other: Client, house: str, queue: str
+) -> None:
+    """As MQTT 5 has it, seen by a reader who was away; RabbitMQ's is in test_amqp.py."""
+    name = topics.DER_COMMAND.at(house=house, der_id="battery").name
+    wanted = (Filter(name, DeliveryClass.COMMAND),)
+    async with other.transport.subscribe(wanted, queue):
+        pass
+    for payload, expires_s in ((b"short", 1.0), (b"long", 60.0)):
+        await one.transport.publish(Outgoing(name, payload, DeliveryClass.COMMAND, expires_s))
+    await asyncio.sleep(2.5)
+    async with other.transport.subscribe(wanted, queue) as incoming, asyncio.timeout(10):
+        assert (await anext(incoming)).payload == b"long"
 
 
 @through_the_window_too

@@ -106,8 +106,11 @@ async def test_subscriptions_that_overlap_deliver_once(broker: Broker, house: st
                 for heard in (first, second):
                     got = [(m.payload, m.retained) for m in await take(heard, 2)]
                     assert got == [(b"new", False), (b"last", False)]
-            names = [m.payload for m in await take(kept, 3)]
-            assert names == [b"old", b"new", b"last"]
+            # What was retained may come to it or not: no reading is.
+            news = [m.payload for m in await take(kept, 2) if not m.retained]
+            if news == [b"new"]:
+                news += [m.payload for m in await take(kept, 1)]
+            assert news == [b"new", b"last"]
 
 
 async def test_a_reading_nobody_takes_is_told_where_the_broker_tells(broker: Broker, house: str) -> None:

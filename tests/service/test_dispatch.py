@@ -1,7 +1,8 @@
 """Orchestrator and DER controller together on the bus in memory: commands are obeyed, answered, and end."""
 
 import asyncio
-from typing import Any
+from contextlib import suppress
+from typing import Any, Self
 
 import pytest
 
@@ -47,7 +48,7 @@ class House:
         self.orchestrator = OrchestratorService(settings, self.bus, clock, self.control, self.store)
         self.seq = 0
 
-    async def __aenter__(self) -> "House":
+    async def __aenter__(self) -> Self:
         self.tasks = [
             asyncio.create_task(self.controller.run()),
             asyncio.create_task(self.orchestrator.run()),
@@ -73,15 +74,16 @@ class House:
 
 async def heard(bus: PlanesBus, topic: Topic[Any], clock: VirtualClock, seconds: float) -> list[Any]:
     """Everything that arrives on a topic within so many seconds."""
-    found = []
-    async with bus.subscribe(topic) as deliveries:
-        try:
-            async with clock.timeout(seconds):
-                async for delivery in deliveries:
-                    if not delivery.retained:
-                        found.append(delivery.message)
-        except TimeoutError:
-            return found
+    found: list[Any] = []
+
+    async def collect() -> None:
+        async with bus.subscribe(topic) as deliveries:
+            async for delivery in deliveries:
+                found.extend([] if delivery.retained else [delivery.message])
+
+    with suppress(TimeoutError):
+        async with clock.timeout(seconds):
+            await collect()
     return found
 
 

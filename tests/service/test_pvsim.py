@@ -1,6 +1,7 @@
 """The PV simulator on the bus in memory."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_a_recording_changes_gradually_and_keeps_its_energy() -> None:
     )
     production = recorded(series)
     values = [production(START.after(10 * i)) for i in range(7 * 360)]
-    assert max(abs(a - b) for a, b in zip(values, values[1:], strict=False)) < 10
+    assert max(abs(a - b) for a, b in pairwise(values)) < 10
     assert sum(values) / 360 == pytest.approx(sum(hours), rel=0.01)
     assert production(START.after(1800)) == hours[0]
     assert production(START.after(3600 * 2.5)) == hours[2]
