@@ -42,7 +42,8 @@ DEAD = "wattbus.dead"
 
 QUEUE_MAX = 1_000_000
 """A durable queue that is longer refuses what is published, which its publisher then keeps."""
-DELIVERIES_MAX = 20
+DELIVERIES_MAX = 1000
+"""Many: a reader that crashes at its start must not bury healthy readings (RabbitMQ 4 does so after 20)."""
 PREFETCH = 1000
 LIVE_QUEUE_MAX = 10_000
 """A live subscriber that lags further loses the oldest, counted."""

@@ -164,7 +164,7 @@ def _fault_in_terms(problem: Problem) -> str | None:
             return f"{name} is {value:g}: it must be finite and not negative"
     if problem.step_h == 0:
         return "step_h is 0: a step must last"
-    if problem.demand:
+    if problem.demand or problem.demand_of_step:
         if len(problem.demand_of_step) != problem.steps:
             return f"demand_of_step has {len(problem.demand_of_step)} numbers, load_kw {problem.steps}"
         if not all(0 <= index < len(problem.demand) for index in problem.demand_of_step):

@@ -5,6 +5,7 @@ a product, and a Variable that does has no Parameter among its `bounds=` (its si
 data); hence the limits of charge and discharge are constraints, while PV and SoC limits are bounds.
 """
 
+import warnings
 from typing import Any, NamedTuple
 
 import cvxpy as cp
@@ -47,7 +48,7 @@ class Data:
         self.max_import = cp.Parameter(name="max_import", nonneg=True)
         self.over_price = cp.Parameter(name="over_price", nonneg=True)
         self.max_export = cp.Parameter(name="max_export", nonneg=True)
-        self.max_charge = cp.Parameter(name="max_charge", nonneg=True)
+        self.max_charge = cp.Parameter(n, name="max_charge", nonneg=True)
         self.max_discharge = cp.Parameter(name="max_discharge", nonneg=True)
         self.stored_per_charge = cp.Parameter(name="stored_per_charge", nonneg=True)
         """kWh into the cells for a kW at the terminals during a step."""
@@ -71,11 +72,14 @@ class Data:
         self.max_import.value = problem.max_grid_import_kw
         self.over_price.value = _over_price(problem)
         self.max_export.value = problem.max_grid_export_kw
-        self.max_charge.value = battery.max_charge_kw
         self.max_discharge.value = battery.max_discharge_kw
         self.stored_per_charge.value = battery.efficiency * step_h
         self.stored_per_discharge.value = step_h / battery.efficiency
-        self.stored_low.value, self.stored_high.value = _stored_range(problem)
+        low, high = _stored_range(problem)
+        self.stored_low.value, self.stored_high.value = low, high
+        # A battery found too full is not charged until it is back in its range.
+        too_full = high[1:] > battery.kwh(battery.max_soc_percent)
+        self.max_charge.value = np.where(too_full, 0.0, battery.max_charge_kw)
         self.end_value.value = problem.end_value_per_kwh
         self.wear.value = problem.wear_per_kwh * step_h
         if problem.demand:
@@ -179,7 +183,10 @@ class Program:
         self._data.load(problem)
         options = {} if time_limit_s is None else {"time_limit": time_limit_s}
         try:
-            self._program.solve(solver=cp.HIGHS, enforce_dpp=True, warm_start=False, **options)
+            with warnings.catch_warnings():
+                # Of a solution that is not optimal, which the status says too.
+                warnings.simplefilter("ignore", UserWarning)
+                self._program.solve(solver=cp.HIGHS, enforce_dpp=True, warm_start=False, **options)
         except cp.SolverError as error:
             return idle_plan(problem, "fallback", f"solver: {error}")
         if self._program.status != cp.OPTIMAL:

@@ -143,7 +143,7 @@ def docker_client() -> docker.DockerClient:
         raise Missing(f"Docker does not answer at {url} ({last_line(str(error))})") from None
 
 
-def _provide_image(image: str) -> None:
+def provide_image(image: str) -> None:
     client = docker_client()
     try:
         client.images.get(image)
@@ -160,7 +160,7 @@ def _provide_image(image: str) -> None:
 def _in_container(name: str, ports: Mapping[str, int]) -> Iterator[tuple[str, Life]]:
     variable, official, inside = IMAGES[name]
     image = os.environ.get(variable) or official
-    _provide_image(image)
+    provide_image(image)
     container = DockerContainer(image)
     container.ports.update({f"{inside[protocol]}/tcp": (LOOPBACK, port) for protocol, port in ports.items()})
     match name:

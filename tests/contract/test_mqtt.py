@@ -79,7 +79,7 @@ async def test_over_a_websocket(broker: Broker, house: str, version: int) -> Non
         mqtt(f"{broker.ws_url}?version={version}") as transport,
         transport.subscribe((on(house, STATE),), None) as heard,
     ):
-        payload = b"x" * 200_000  # more than one frame, and more than a socket takes at once
+        payload = b"x" * 20_000  # Mosquitto takes a tenth of a second for each 4 kB
         await transport.publish(Outgoing(f"wattbus/{house}/forecast/load/issued", payload, STATE))
         assert (await take(heard, 1))[0].payload == payload
 
@@ -106,10 +106,12 @@ async def test_subscriptions_that_overlap_deliver_once(broker: Broker, house: st
                 for heard in (first, second):
                     got = [(m.payload, m.retained) for m in await take(heard, 2)]
                     assert got == [(b"new", False), (b"last", False)]
-            # What was retained may come to it or not: no reading is.
-            news = [m.payload for m in await take(kept, 2) if not m.retained]
-            if news == [b"new"]:
-                news += [m.payload for m in await take(kept, 1)]
+            news: list[bytes] = []
+            while len(news) < 2:
+                [incoming] = await take(kept, 1)
+                await incoming.ack()  # HiveMQ sends what is new only when it owes no acknowledgement
+                if not incoming.retained:
+                    news.append(incoming.payload)
             assert news == [b"new", b"last"]
 
 
@@ -178,7 +180,10 @@ async def test_a_restart_loses_no_subscriber_and_no_reading(own: Broker, house: 
         assert [m.payload for m in await take(heard, 1)] == [b"live"]
 
 
-async def test_a_stalled_broker_costs_no_memory_and_is_noticed(own: Broker, house: str) -> None:
+async def test_a_stalled_broker_costs_no_memory_and_is_noticed(
+    own: Broker, house: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.mqtt_link.ANSWER_S", 2.0)
     async with mqtt(own.mqtt_url) as transport:
         await asyncio.to_thread(own.freeze)
         try:
@@ -191,7 +196,7 @@ async def test_a_stalled_broker_costs_no_memory_and_is_noticed(own: Broker, hous
             assert transport.dropped > 0
             assert transport._main.link is not None
             assert len(transport._main.link._unsent) <= UNSENT_MAX
-            with pytest.raises(BusUnavailableError):
+            with pytest.raises(BusUnavailableError, match="did not answer in 2 s"):
                 await command
             await until_connected(transport, wanted=False, timeout_s=15)
         finally:

@@ -1,0 +1,241 @@
+"""What the planner makes of what it hears: means, the battery in hand, the month's peaks."""
+
+from typing import Any, Literal
+
+import pytest
+
+from contracts.instant import Instant
+from contracts.messages import DerTelemetry, MeterReading, PvReading
+from energy.tariff import load_tariff
+from optimizer.model import PlanInputs, PlannerModel, Setup, schedule_of
+from optimizer.problem import Problem
+from optimizer.program import Solver
+
+START = Instant.parse("2024-07-01T12:00:00Z")
+SETUP = Setup(tariff=load_tariff(), step_s=900.0, steps=192, max_grid_import_kw=16.0, max_grid_export_kw=0.0)
+
+
+def model(start: Instant = START, tariff: str = "costa_rica") -> PlannerModel:
+    setup = Setup(
+        tariff=load_tariff(tariff), step_s=900.0, steps=192, max_grid_import_kw=16.0, max_grid_export_kw=0.0
+    )
+    return PlannerModel("house-a", setup, None, start)
+
+
+def meter(
+    at: Instant, power_w: float, measures: Literal["load", "grid"] = "load", **more: Any
+) -> MeterReading:
+    fields = {"house": "house-a", "meter": "main", "boot": 1, "seq": 1, "timestamp": at, "power_w": power_w}
+    return MeterReading(**{**fields, "measures": measures, **more})
+
+
+def pv(at: Instant, meter_w: float, pv_w: float, measures: Literal["load", "grid"] = "load") -> PvReading:
+    return PvReading(
+        house="house-a",
+        meter="main",
+        boot=1,
+        seq=1,
+        timestamp=at,
+        meter_w=meter_w,
+        pv_w=pv_w,
+        sum_w=meter_w + pv_w,
+        measures=measures,
+    )
+
+
+def der(at: Instant, **more: Any) -> DerTelemetry:
+    fields: dict[str, Any] = {
+        "der_id": "battery",
+        "house": "house-a",
+        "is_online": True,
+        "timestamp": at,
+        "current_output": 0.0,
+        "power_meter_measurement": 0.0,
+        "baseline": 0.0,
+        "contract_threshold": 0.0,
+        "project_id": "PRJ",
+        "is_standalone": False,
+        "connection_start_at": START,
+        "current_soc": 50.0,
+        "type": "battery_storage",
+        "nameplate_capacity": 5.0,
+        "capacity_kwh": 10.0,
+    }
+    return DerTelemetry(**{**fields, **more})
+
+
+def car(at: Instant, kw: float) -> DerTelemetry:
+    return der(at, der_id="car", type="electric_vehicle", current_output=kw)
+
+
+def problem_of(inputs: PlanInputs) -> Problem:
+    assert inputs.case is not None
+    return inputs.case.problem
+
+
+def test_means_of_the_step_in_hand_are_the_first_forecast() -> None:
+    house = model()
+    for i, watts in enumerate((1000.0, 2000.0, 3000.0)):
+        house.hear(meter(START.after(i), watts), START.after(i))
+    inputs = house.plan_inputs(START.after(3))
+    assert inputs.load.power_kw == [2.0] * 192
+    assert inputs.pv.power_kw == [0.0] * 192
+    assert inputs.load.start == START
+    assert inputs.case is None
+
+
+def test_a_day_later_the_day_is_repeated() -> None:
+    house = model()
+    for quarter in range(96):
+        at = START.after(quarter * 900)
+        house.hear(meter(at, 100.0 * quarter, has_pv=True), at)
+        house.hear(pv(at, 100.0 * quarter, 10.0 * quarter), at)
+    inputs = house.plan_inputs(START.after(86400))
+    assert inputs.load.power_kw == pytest.approx([0.1 * quarter for quarter in range(96)] * 2)
+    assert inputs.pv.power_kw == pytest.approx([0.01 * quarter for quarter in range(96)] * 2)
+    assert inputs.load.error_kw == pytest.approx(0.1)
+
+
+def test_meters_of_a_house_add_up() -> None:
+    house = model()
+    for watts, name in ((1000.0, "main"), (3000.0, "main"), (500.0, "shed")):
+        house.hear(meter(START, watts, meter=name), START)
+    assert house.plan_inputs(START).load.power_kw[0] == pytest.approx(2.5)
+
+
+def test_a_grid_meter_says_the_load_with_pv_battery_and_car() -> None:
+    house = model()
+    house.hear(der(START, current_output=1.5), START)
+    house.hear(car(START, 2.0), START)
+    house.hear(meter(START, 500.0, "grid", has_pv=True), START)
+    assert not house.heard_reading
+    house.hear(pv(START, 500.0, 4000.0, "grid"), START)
+    assert house.plan_inputs(START).load.power_kw[0] == pytest.approx(0.5 + 4.0 - 1.5 - 2.0)
+
+
+@pytest.mark.parametrize(
+    ("reading", "now"),
+    [
+        (meter(START, 9000.0, historical=True), START),
+        (meter(START, 9000.0), START.after(31)),
+        (meter(START.after(3600), 9000.0), START),
+        (meter(START.after(-1), 9000.0), START),
+    ],
+)
+def test_what_is_not_about_now_does_not_count(reading: MeterReading, now: Instant) -> None:
+    house = model()
+    house.hear(reading, now)
+    assert not house.heard_reading
+    assert house.plan_inputs(now).load.power_kw[0] == 0.5
+
+
+def test_the_battery_is_as_its_telemetry_says() -> None:
+    house = model()
+    house.hear(
+        der(
+            START,
+            max_charge_kw=3.0,
+            max_discharge_kw=4.0,
+            efficiency_roundtrip=0.8,
+            min_soc_percent=20.0,
+            max_soc_percent=95.0,
+            current_soc=33.0,
+        ),
+        START,
+    )
+    battery = problem_of(house.plan_inputs(START)).battery
+    assert (battery.capacity_kwh, battery.max_charge_kw, battery.max_discharge_kw) == (10.0, 3.0, 4.0)
+    assert (battery.min_soc_percent, battery.max_soc_percent, battery.soc_percent) == (20.0, 95.0, 33.0)
+    assert battery.efficiency_roundtrip == 0.8
+
+
+def test_the_first_fresh_and_complete_battery_is_planned() -> None:
+    house, later = model(), START.after(60)
+    house.hear(der(START, der_id="a-stale"), START)
+    house.hear(der(later, der_id="b-offline", is_online=False), later)
+    house.hear(der(later, der_id="c-reference", capacity_kwh=None), later)
+    assert house.battery(later) is None
+    house.hear(der(later, der_id="e"), later)
+    house.hear(der(later, der_id="d"), later)
+    found = house.battery(later)
+    assert found is not None
+    assert found.der_id == "d"
+    assert house.battery(later.after(31)) is None
+
+
+def test_newest_telemetry_wins_but_one_from_the_future_blocks_nobody() -> None:
+    house = model()
+    house.hear(der(START, current_soc=50.0), START)
+    house.hear(der(START.after(-1), current_soc=40.0), START)
+    assert problem_of(house.plan_inputs(START)).battery.soc_percent == 50.0
+    house.hear(der(START.after(86400), current_soc=60.0), START)
+    assert house.battery(START) is None
+    house.hear(der(START.after(1), current_soc=70.0), START.after(1))
+    assert problem_of(house.plan_inputs(START.after(1))).battery.soc_percent == 70.0
+
+
+def test_the_months_peaks_are_the_floors_by_tariff_period() -> None:
+    """Noon UTC is 06:00 in Costa Rica, valley; 16:00 UTC is 10:00, peak."""
+    house = model()
+    for hours, watts in ((0.0, 7000.0), (0.25, 2000.0), (4.0, 3000.0)):
+        at = START.after(hours * 3600)
+        house.hear(der(at, current_output=1.0), at)
+        house.hear(car(at, 2.0), at)
+        house.hear(meter(at, watts), at)
+    now = START.after(4.25 * 3600)
+    house.hear(der(now), now)
+    problem = problem_of(house.plan_inputs(now))
+    floors = {period.name: period.floor_kw for period in problem.demand}
+    assert floors == pytest.approx({"2024-07 valley": 10.0, "2024-07 peak": 6.0, "2024-07 night": 0.0})
+    prices = {period.name: period.price_per_kw for period in problem.demand}
+    assert prices["2024-07 peak"] == 10154.0
+    first = problem.demand[problem.demand_of_step[0]]
+    assert first.name == "2024-07 peak"
+
+
+def test_a_new_billing_month_starts_at_local_midnight_from_nothing() -> None:
+    # 23:45 on 31 July in Costa Rica
+    begin = Instant.parse("2024-08-01T05:45:00Z")
+    house = model(begin)
+    house.hear(meter(begin, 5000.0), begin)
+    house.hear(der(begin.after(900)), begin.after(900))
+    problem = problem_of(house.plan_inputs(begin.after(900)))
+    assert {period.name for period in problem.demand} == {
+        f"2024-08 {name}" for name in ("peak", "valley", "night")
+    }
+    assert not any(period.floor_kw for period in problem.demand)
+
+
+def test_a_horizon_over_the_end_of_the_month_has_both_months_peaks() -> None:
+    begin = Instant.parse("2024-07-31T12:00:00Z")
+    house = model(begin)
+    house.hear(der(begin), begin)
+    names = [period.name for period in problem_of(house.plan_inputs(begin)).demand]
+    assert sorted(names) == sorted(f"2024-0{m} {n}" for m in (7, 8) for n in ("peak", "valley", "night"))
+
+
+def test_a_tariff_without_demand_charge_has_no_peaks() -> None:
+    house = model(tariff="fontana_tou")
+    house.hear(der(START), START)
+    problem = problem_of(house.plan_inputs(START))
+    assert problem.demand == []
+    assert problem.demand_of_step == []
+
+
+def test_a_plan_becomes_a_schedule() -> None:
+    house = model()
+    house.hear(meter(START, 1000.0), START)
+    house.hear(der(START), START)
+    inputs = house.plan_inputs(START.after(5))
+    case = inputs.case
+    assert case is not None
+    schedule = schedule_of(inputs, case, Solver().plan(case.problem), "a solver", None)
+    assert schedule.status == "optimal"
+    assert (schedule.issued_at, schedule.start) == (START.after(5), START)
+    assert schedule.valid_until == START.after(1805)
+    assert len(schedule.battery_power_kw) == 192
+    assert len(schedule.soc_percent) == 193
+    assert schedule.soc_percent[0] == pytest.approx(50.0)
+    assert schedule.currency == "CRC"
+    assert schedule.total_cost == pytest.approx(schedule.energy_cost + schedule.demand_cost)
+    assert inputs.prices.import_price[0] == 26.0
