@@ -69,7 +69,8 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack(docker_engine: docker.DockerClient) -> Iterator[Stack]:
-    images = [os.environ.get(variable) or official for variable, official, _ in map(IMAGES.get, ("rabbitmq", "hivemq"))]  # fmt: skip
+    brokers = [IMAGES[name] for name in ("rabbitmq", "hivemq")]
+    images = [os.environ.get(variable) or official for variable, official, _ in brokers]
     try:
         for image in (*images, os.environ.get("PYTHON_IMAGE") or "python:3.12-slim"):
             provide_image(image)
