@@ -27,7 +27,6 @@ COPY examples /app/examples
 ENV PATH=/opt/wattbus/bin:$PATH PYTHONUNBUFFERED=1 WATTBUS_HEALTH_FILE=/tmp/wattbus.health
 USER wattbus
 WORKDIR /app
-VOLUME ["/app/DATA", "/app/state"]
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["wattbus", "health"]
 ENTRYPOINT ["wattbus"]
 CMD ["--help"]

@@ -80,8 +80,6 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     demand: Sequence[DemandPeriod] = ()
     demand_of_step: Sequence[int] = ()
     """The index of each step's period in `demand`; empty if there is no demand charge."""
-    peak_risk: float = 0.0
-    """The share of its demand price that a kW of import planned in a period costs, below its peak too."""
     max_grid_import_kw: float
     """Soft: a house that needs more gets it, and the plan says so."""
     max_grid_export_kw: float = 0.0
@@ -158,7 +156,6 @@ def _fault_in_terms(problem: Problem) -> str | None:
         "max_grid_export_kw": problem.max_grid_export_kw,
         "end_value_per_kwh": problem.end_value_per_kwh,
         "wear_per_kwh": problem.wear_per_kwh,
-        "peak_risk": problem.peak_risk,
         **{f"demand price of {period.name}": period.price_per_kw for period in problem.demand},
         **{f"demand floor of {period.name}": period.floor_kw for period in problem.demand},
     }

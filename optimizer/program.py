@@ -58,7 +58,6 @@ class Data:
         self.end_value = cp.Parameter(name="end_value", nonneg=True)
         self.wear = cp.Parameter(name="wear", nonneg=True)
         if structure.peaks:
-            self.level_price = cp.Parameter(structure.peaks, name="level_price", nonneg=True)
             self.demand_price = cp.Parameter(structure.peaks, name="demand_price", nonneg=True)
             self.peak_floor = cp.Parameter(structure.peaks, name="peak_floor", nonneg=True)
             self.peak_of_step = cp.Parameter((n, structure.peaks), name="peak_of_step", nonneg=True)
@@ -85,7 +84,6 @@ class Data:
         self.wear.value = problem.wear_per_kwh * step_h
         if problem.demand:
             self.demand_price.value = np.array([period.price_per_kw for period in problem.demand])
-            self.level_price.value = problem.peak_risk * self.demand_price.value
             self.peak_floor.value = np.array([period.floor_kw for period in problem.demand])
             self.peak_of_step.value = np.eye(len(problem.demand))[list(problem.demand_of_step)]
 
@@ -103,10 +101,7 @@ class Flows:
         self.curtailed = cp.Variable(n, name="P_curtailed", bounds=[0, data.pv])
         self.stored = cp.Variable(n + 1, name="E_stored", bounds=[data.stored_low, data.stored_high])
         self.end = cp.Variable(name="E_end")
-        self.level = cp.Variable(structure.peaks, name="P_level") if structure.peaks else None
-        """The highest import planned in each demand period."""
         self.peak = cp.Variable(structure.peaks, name="P_peak") if structure.peaks else None
-        """The month's peak of each demand period."""
 
     @property
     def grid(self) -> Any:  # noqa: ANN401 - a CVXPY expression
@@ -137,10 +132,10 @@ def grid_limits(x: Flows, data: Data) -> list[Any]:
 
 
 def peaks(x: Flows, data: Data) -> list[Any]:
-    """A month's peak is at least what it is so far, and every import planned in its period."""
+    """Each demand period's peak is at least the month's so far, and every import in it."""
     if x.peak is None:
         return []
-    return [x.peak >= data.peak_floor, x.peak >= x.level, x.grid_import <= data.peak_of_step @ x.level]
+    return [x.peak >= data.peak_floor, x.grid_import <= data.peak_of_step @ x.peak]
 
 
 def energy_cost(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expression
@@ -152,11 +147,6 @@ def energy_cost(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expressi
 def demand_cost(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expression
     """The peaks, at the month's full rate: what a plan adds to a month's peak is paid once."""
     return 0.0 if x.peak is None else data.demand_price @ x.peak
-
-
-def peak_risk(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expression
-    """A high import is risky even below the month's peak: what the forecast missed comes on top of it."""
-    return 0.0 if x.level is None else data.level_price @ x.level
 
 
 def wear_cost(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expression
@@ -184,7 +174,6 @@ class Program:
         self._data = Data(structure)
         self._x = x = Flows(structure, self._data)
         cost = energy_cost(x, self._data) + demand_cost(x, self._data)
-        cost = cost + peak_risk(x, self._data)
         cost = cost + wear_cost(x, self._data) + over_cost(x, self._data) - end_value(x, self._data)
         rules = (balance, storage, battery_limits, grid_limits, peaks)
         self._program = cp.Problem(cp.Minimize(cost), [row for rule in rules for row in rule(x, self._data)])
