@@ -118,8 +118,8 @@ def _ev(
 
 def whole_amps(power_kw: float, physical: PhysicalConstraints) -> float:
     """The whole current a phase that draws at most `power_kw`: 0, or from the least to the most [A]."""
-    amps = floor(power_kw * 1000 / (VOLTS * physical.phases) + 1e-9)
-    return 0.0 if amps < physical.evse_min_current_a else float(min(amps, floor(physical.evse_max_current_a)))
+    amps = min(floor(power_kw * 1000 / (VOLTS * physical.phases) + 1e-9), floor(physical.evse_max_current_a))
+    return 0.0 if amps < physical.evse_min_current_a else float(amps)
 
 
 def _ev_verdict(
@@ -216,16 +216,29 @@ def _battery_wish(
         text = f"There is no fresh plan: the battery covers the house's {deficit_kw:.2f} kW."
         would = f"There is no fresh plan and the house takes {deficit_kw:.2f} kW"
         return _Wish(-deficit_kw, "self-consumption", text, would)
+    return _scheduled_wish(battery, deficit_kw, planned_kw, price, objectives)
+
+
+def _scheduled_wish(
+    battery: BatteryState, deficit_kw: float, planned_kw: float, price: str, objectives: EconomicObjectives
+) -> _Wish:
+    """What the plan asks for, given that the house takes another power than it foresaw.
+
+    What is above the plan's purchase is dear, or sets a new peak: what the forecast missed, the battery makes
+    up. At a low price without a demand charge that would waste what is stored.
+    """
+    grid_kw = objectives.scheduled_grid_kw
+    ceiling_kw = grid_kw - deficit_kw
     if planned_kw < -_TRIFLE_KW:
+        wish_kw = planned_kw if grid_kw < 0 else min(ceiling_kw, 0.0)
         text = f"The plan uses the battery now{price} ({battery.soc_percent:.0f} % full)."
-        return _Wish(planned_kw, "schedule", text, f"The plan would use the battery{price}")
+        return _Wish(wish_kw, "schedule", text, f"The plan would use the battery{price}")
+    if objectives.demand_priced and 0 <= grid_kw and ceiling_kw < planned_kw - _TRIFLE_KW:
+        text = f"The battery keeps the grid at the planned {grid_kw:.2f} kW, for no new peak."
+        return _Wish(ceiling_kw, "planned peak", text, f"The plan would take {grid_kw:.2f} kW from the grid")
     if planned_kw > _TRIFLE_KW:
-        return _Wish(
-            planned_kw,
-            "schedule",
-            f"The plan charges the battery now{price}.",
-            f"The plan would charge the battery{price}",
-        )
+        text = f"The plan charges the battery now{price}."
+        return _Wish(planned_kw, "schedule", text, f"The plan would charge the battery{price}")
     text = f"The plan keeps the battery's energy for later{price}"
     return _Wish(planned_kw, "schedule", f"{text}.", text)
 
@@ -248,7 +261,7 @@ def _battery_bounds(
         most_kw, most = 0.0, ("safety", f"{safety.battery_max_soc_percent:.0f} % is the most it may hold")
         least_kw = min(least_kw, 0.0)
     # What the house does not need would flow into the grid: allowed if the plan means it.
-    spill_kw = physical.max_grid_export_kw if objectives.scheduled_export else 0.0
+    spill_kw = physical.max_grid_export_kw if objectives.scheduled_grid_kw < 0 else 0.0
     floor_kw = min(-deficit_kw - spill_kw, 0.0)
     if floor_kw > least_kw:
         least_kw, least = min(floor_kw, most_kw), ("economic", "the house needs no more")

@@ -49,8 +49,10 @@ class EconomicObjectives(msgspec.Struct, frozen=True, kw_only=True):
     currency: str | None = None
     scheduled_battery_kw: float | None = None
     """The optimizer's wish, + charging; None: no fresh schedule, the rules decide."""
-    scheduled_export: bool = False
-    """Whether the plan exports in this step on purpose."""
+    scheduled_grid_kw: float = 0.0
+    """What the plan has the grid give in this step, + import / - export on purpose."""
+    demand_priced: bool = False
+    """Whether a new peak in this step would cost a demand charge."""
 
 
 class BatteryState(msgspec.Struct, frozen=True, kw_only=True):

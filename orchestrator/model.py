@@ -200,27 +200,30 @@ class HouseModel:
 
     def _objectives(self, now: Instant, battery: DerTelemetry | None) -> EconomicObjectives:
         price, threshold, currency = None, self._limits.arbitrage_threshold, None
+        demand_priced = False
         if (
             self._price is not None
             and (step := _step_of(self._price, len(self._price.import_price), now)) is not None
         ):
             price, currency = self._price.import_price[step], self._price.currency
+            demand_priced = self._price.demand_price[step] > 0
             if threshold is None:
                 ahead = self._price.import_price[step : step + round(86400 / self._price.step_s)]
                 threshold = sum(ahead) / len(ahead)
         schedule = self._schedules.get(battery.der_id) if battery is not None else None
-        planned_kw, export = None, False
+        planned_kw, grid_kw = None, 0.0
         if schedule is not None and schedule.status == "optimal" and now < schedule.valid_until:
             step = _step_of(schedule, len(schedule.battery_power_kw), now)
             if step is not None:
                 planned_kw = schedule.battery_power_kw[step]
-                export = schedule.grid_power_kw[step] < 0
+                grid_kw = schedule.grid_power_kw[step]
         return EconomicObjectives(
             import_price=price,
             arbitrage_threshold=threshold,
             currency=currency,
             scheduled_battery_kw=planned_kw,
-            scheduled_export=export,
+            scheduled_grid_kw=grid_kw,
+            demand_priced=demand_priced,
         )
 
     def _decision(self, verdict: Verdict, objectives: EconomicObjectives, now: Instant) -> Decision:

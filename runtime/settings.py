@@ -23,6 +23,8 @@ from contracts.instant import Instant
 from runtime.errors import UsageError
 
 SERVICES = ("meter", "pvsim", "der_controller", "optimizer", "orchestrator", "recorder")
+TABLES = (*SERVICES, "reporter", "validator")
+"""Whose tables a site file may have: the services on the bus, and the optimizer's counterparts over HTTP."""
 PREFIX = "WATTBUS_"
 NOT_SETTINGS = frozenset({"WATTBUS_CONFIG", "WATTBUS_REQUIRE_BROKERS", "WATTBUS_HEALTH_FILE"})
 
@@ -171,9 +173,9 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], Path]:
                         f"{path}: house.{house} is no table: write [house.{house}.meter] and the like"
                     )
                 for name in services:
-                    _known(name, SERVICES, f"{path}: [house.{house}.{name}]")
+                    _known(name, TABLES, f"{path}: [house.{house}.{name}]")
         else:
-            _known(key, (*SERVICES, "house"), f"{path}: [{key}]")
+            _known(key, (*TABLES, "house"), f"{path}: [{key}]")
     houses_in(document)
     return document, path
 
@@ -221,8 +223,12 @@ def _from_environment(service: str, kinds: Mapping[str, Any], env: Mapping[str, 
         for key in kinds
     }
     shared = {f"{PREFIX}{key.upper()}" for key in common}
-    others = tuple(f"{PREFIX}{name.upper()}_" for name in SERVICES if name != service)
-    found: dict[str, _Value] = {}
+    others = tuple(f"{PREFIX}{name.upper()}_" for name in TABLES if name != service)
+    found = {
+        key: _Value(text, alias, Path())
+        for key, hint in kinds.items()
+        if (alias := _alias(hint)) and (text := env.get(alias, ""))
+    }
     for variable, text in env.items():
         if not variable.startswith(PREFIX) or variable in NOT_SETTINGS or variable.startswith(others):
             continue
@@ -257,6 +263,8 @@ def _parse_flags(
         default = defaults[key]
         if default is not msgspec.NODEFAULT and default not in (None, ""):
             text = f"{text} [{default}]".strip()
+        if alias := _alias(hint):
+            text = f"{text} (or {alias})"
         flag = f"--{key.replace('_', '-')}"
         if bare is bool:
             parser.add_argument(flag, help=text, action=argparse.BooleanOptionalAction)
@@ -271,6 +279,13 @@ def _describe(hint: Any) -> tuple[Any, str]:  # noqa: ANN401 - a type annotation
         text = next((e.description for e in extras if isinstance(e, Meta) and e.description), "")
         return bare, text
     return hint, ""
+
+
+def _alias(hint: Any) -> str | None:  # noqa: ANN401 - a type annotation
+    """A setting's variable by another system's name: `Meta(extra={"env": "MPC_HORIZON_HOURS"})`."""
+    extras = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
+    named = (e.extra.get("env") for e in extras if isinstance(e, Meta) and e.extra)
+    return next((str(name) for name in named if name), None)
 
 
 def _convert(service: str, kind: type[S], kinds: Mapping[str, Any], values: Mapping[str, _Value]) -> S:

@@ -36,13 +36,15 @@ constraints = st.builds(
     physical=physicals,
     safety=st.builds(SafetyConstraints, battery_min_soc_percent=percent, battery_max_soc_percent=percent),
 )
+power_or_export = st.one_of(power, st.floats(-1e5, 0))
 prices = st.one_of(st.none(), st.floats(-10, 100))
 objectives = st.builds(
     EconomicObjectives,
     import_price=prices,
     arbitrage_threshold=prices,
     scheduled_battery_kw=st.one_of(st.none(), st.floats(-1e5, 1e5)),
-    scheduled_export=st.booleans(),
+    scheduled_grid_kw=power_or_export,
+    demand_priced=st.booleans(),
 )
 inputs = st.builds(
     PowerFlowInputs,
@@ -149,13 +151,33 @@ def test_the_fuse_cuts_the_car_then_the_battery() -> None:
     assert "A instead of" in verdicts[0].sentence
 
 
-def test_a_plan_is_followed_but_never_into_the_grid_unasked() -> None:
+def plan(battery_kw: float, grid_kw: float, *, demand: bool = False) -> EconomicObjectives:
+    return EconomicObjectives(
+        scheduled_battery_kw=battery_kw, scheduled_grid_kw=grid_kw, demand_priced=demand
+    )
+
+
+@pytest.mark.parametrize(
+    ("planned", "grid", "demand", "load", "does", "why"),
+    [
+        (-3.0, 0.0, False, 3.0, -3.0, "schedule"),
+        (-3.0, 0.0, False, 1.0, -1.0, "schedule"),  # less load than planned: never into the grid unasked
+        (-3.0, 0.0, False, 4.0, -4.0, "schedule"),  # more: the grid stays where the plan has it
+        (-3.0, -2.0, False, 1.0, -3.0, "schedule"),  # an export on purpose
+        (2.0, 3.0, False, 5.0, 2.0, "schedule"),  # charging at a low price, whatever the load
+        (2.0, 3.0, True, 1.0, 2.0, "schedule"),
+        (2.0, 3.0, True, 2.0, 1.0, "planned peak"),  # a demand charge: no new peak for the sake of charging
+        (0.0, 2.0, True, 3.0, -1.0, "planned peak"),
+        (0.0, 2.0, False, 3.0, 0.0, "schedule"),
+    ],
+)
+def test_a_plan_meets_another_load_than_it_foresaw(
+    *, planned: float, grid: float, demand: bool, load: float, does: float, why: str
+) -> None:
     c = Constraints(physical=physical(), safety=SAFE)
-    snapshot, verdicts = compute_flows(house(1, 0), c, EconomicObjectives(scheduled_battery_kw=-3.0))
-    assert snapshot.battery_power_kw == pytest.approx(-1)
-    assert verdicts[0].limit == "the house needs no more"
-    exporting = EconomicObjectives(scheduled_battery_kw=-3.0, scheduled_export=True)
-    assert compute_flows(house(1, 0), c, exporting).snapshot.grid_export_kw == pytest.approx(2)
+    snapshot, verdicts = compute_flows(house(load, 0), c, plan(planned, grid, demand=demand))
+    assert snapshot.battery_power_kw == pytest.approx(does)
+    assert verdicts[0].limit == why
 
 
 def test_what_can_neither_be_stored_nor_exported_is_curtailed() -> None:

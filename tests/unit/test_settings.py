@@ -16,6 +16,9 @@ class Own(HouseSettings, frozen=True, kw_only=True):
     csv: Path | None = None
     pv: bool = True
     tags: tuple[str, ...] = ()
+    horizon_h: Annotated[
+        float, Meta(gt=0, description="how far ahead", extra={"env": "MPC_HORIZON_HOURS"})
+    ] = 48.0
 
 
 def loaded(argv: list[str], env: dict[str, str] | None = None) -> Own:
@@ -59,6 +62,24 @@ def test_defaults_then_file_then_house_then_environment_then_flags(site: str) ->
     assert loaded([], env).timezone == "Europe/Paris"
 
 
+def test_a_setting_answers_to_another_systems_name(site: str) -> None:
+    assert loaded(["--house", "x"], {"MPC_HORIZON_HOURS": "24"}).horizon_h == 24
+    assert loaded(["--house", "x"], {"MPC_HORIZON_HOURS": ""}).horizon_h == 48
+    assert loaded(["--house", "x", "--config", site], {"MPC_HORIZON_HOURS": "24"}).horizon_h == 24
+    own_name = {"MPC_HORIZON_HOURS": "24", "WATTBUS_METER_HORIZON_H": "12"}
+    assert loaded(["--house", "x"], own_name).horizon_h == 12
+    assert loaded(["--house", "x", "--horizon-h", "6"], own_name).horizon_h == 6
+
+
+def test_another_systems_name_stands_in_a_dotenv_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("MPC_HORIZON_HOURS=36\n")
+    settings: Layered[Own] = load("meter", Own, ["--house", "x"])
+    assert settings.base.horizon_h == 36
+
+
 def test_a_path_in_a_file_stands_beside_that_file(site: str) -> None:
     assert loaded(["--house", "x", "--config", site]).csv == Path(site).parent / "data/x.csv"
     assert loaded(["--house", "x", "--csv", "here.csv"]).csv == Path("here.csv")
@@ -76,6 +97,8 @@ def test_values_from_text() -> None:
         (["--house", "x", "--interval-s", "ten"], {}, "--interval-s: 'ten' won't do"),
         (["--house", "x", "--interval-s", "nan"], {}, "--interval-s"),
         (["--house", "x", "--interval-s", "0"], {}, "--interval-s: '0' won't do"),
+        (["--house", "x"], {"MPC_HORIZON_HOURS": "0"}, "MPC_HORIZON_HOURS: '0' won't do"),
+        (["--house", "x"], {"MPC_HORIZON_HOURS": "two days"}, "MPC_HORIZON_HOURS: 'two days' won't do"),
         (["--house", "../x"], {}, "--house"),
         (
             ["--house", "x"],
@@ -145,6 +168,7 @@ def test_help_shows_every_flag_and_the_example(capsys: pytest.CaptureFixture[str
         "time between readings [10.0]",
         "example: wattbus meter --house house-a",
         "--no-pv",
+        "how far ahead [48.0] (or MPC_HORIZON_HOURS)",
     ):
         assert part in out
 
