@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from broker.errors import BusError
 from broker.port import Bus, Delivery
@@ -11,6 +11,7 @@ from contracts import topics
 from contracts.instant import Instant
 from contracts.messages import Schedule
 from energy.tariff import load_tariff
+from optimizer.board import Board
 from optimizer.forecast import Recorded
 from optimizer.model import BatteryCase, PlanInputs, PlannerModel, Setup, schedule_of
 from optimizer.program import SOLVER, Solver
@@ -27,6 +28,20 @@ TIME_LIMIT_S = 10.0
 HOUSES_MAX = 100_000
 
 
+class OverlapError(Exception):
+    """A run was asked for while another one is under way."""
+
+
+class Outside(Protocol):
+    """Says what the bus does not: forecasts that somebody else makes."""
+
+    def serves(self, house: str) -> bool:
+        """Whether this house's forecasts come from outside."""
+
+    async def refine(self, inputs: PlanInputs) -> PlanInputs:
+        """The inputs with the forecasts from outside in place of our own."""
+
+
 class OptimizerService:
     """The optimizer of any number of houses.
 
@@ -36,6 +51,7 @@ class OptimizerService:
         clock: its time; a virtual one gets no time limits and no measured times.
         life: says when to stop.
         history: houses whose days before the start are known.
+        outside: where the forecasts of some houses come from.
     """
 
     def __init__(
@@ -45,12 +61,14 @@ class OptimizerService:
         clock: Clock,
         life: Lifecycle,
         history: Mapping[str, Recorded] | None = None,
+        outside: Outside | None = None,
     ) -> None:
         self._settings = settings
         self._bus = bus
         self._clock = clock
         self._life = life
         self._history = history or {}
+        self._outside = outside
         self._log = get_log("optimizer")
         self._tariff = cache(load_tariff)
         self._solver = Solver(None if clock.is_virtual else TIME_LIMIT_S)
@@ -58,9 +76,31 @@ class OptimizerService:
         self._issued: dict[str, Instant] = {}
         self._planned: dict[str, Instant] = {}
         self._last_run: Instant | None = None
+        self._planning = asyncio.Lock()
+        self.board = Board()
         self.plans = 0
         self.skipped_runs = 0
-        """Runs that never were, because the one before took too long."""
+        """Runs that never were, because another one was under way."""
+
+    @property
+    def houses(self) -> list[str]:
+        """The houses heard of, planned yet or not."""
+        return list(self._houses)
+
+    async def trigger(self, house: str) -> bool:
+        """Plan a house now, out of turn; whether a plan came of it.
+
+        Raises:
+            OverlapError: another run is under way; nothing is queued, and this one is counted as skipped.
+        """
+        if self._planning.locked():
+            self.skipped_runs += 1
+            raise OverlapError(f"{house}: another run is under way: try again")
+        before = self.plans
+        async with self._planning:
+            run = self._clock.now().floor(self._settings.base.interval_min * 60.0)
+            await self._plan_house(self._houses[house], run)
+        return self.plans > before
 
     async def run(self) -> None:
         """Serve until stopped."""
@@ -99,10 +139,11 @@ class OptimizerService:
         async for tick in self._life.each(self._clock.every(LOOK_S)):
             run = tick.at.floor(interval_s)
             self._count_skipped(run, interval_s)
-            for house in [house for house in self._houses.values() if self._is_due(house, run)]:
-                if self._life.stopping:
-                    return
-                await self._plan_house(house, run)
+            async with self._planning:
+                for house in [house for house in self._houses.values() if self._is_due(house, run)]:
+                    if self._life.stopping:
+                        return
+                    await self._plan_house(house, run)
 
     def _count_skipped(self, run: Instant, interval_s: float) -> None:
         if self._last_run is not None and run.after(-interval_s) > self._last_run:
@@ -113,14 +154,19 @@ class OptimizerService:
 
     def _is_due(self, house: PlannerModel, run: Instant) -> bool:
         """Whether there is news for this run: none yet, or a battery that has only now appeared."""
-        if not house.heard_reading:
+        if not (house.heard_reading or self._is_foretold(house.house)):
             return False
         if self._issued.get(house.house) != run:
             return True
         return self._planned.get(house.house) != run and house.battery(self._clock.now()) is not None
 
+    def _is_foretold(self, house: str) -> bool:
+        return self._outside is not None and self._outside.serves(house)
+
     async def _plan_house(self, house: PlannerModel, run: Instant) -> None:
         inputs = house.plan_inputs(self._clock.now())
+        if self._outside is not None and self._outside.serves(house.house):
+            inputs = await self._outside.refine(inputs)
         try:
             await self._publish_outlook(inputs)
             self._issued[house.house] = run
@@ -149,6 +195,7 @@ class OptimizerService:
 
     def _note(self, schedule: Schedule) -> None:
         self.plans += 1
+        self.board.note(schedule)
         log = self._log.info if schedule.status == "optimal" and not schedule.reason else self._log.warning
         log(
             "planned",

@@ -233,7 +233,7 @@ def _scheduled_wish(
         wish_kw = planned_kw if grid_kw < 0 else min(ceiling_kw, 0.0)
         text = f"The plan uses the battery now{price} ({battery.soc_percent:.0f} % full)."
         return _Wish(wish_kw, "schedule", text, f"The plan would use the battery{price}")
-    if objectives.demand_priced and 0 <= grid_kw and ceiling_kw < planned_kw - _TRIFLE_KW:
+    if objectives.demand_priced and grid_kw >= 0 and ceiling_kw < planned_kw - _TRIFLE_KW:
         text = f"The battery keeps the grid at the planned {grid_kw:.2f} kW, for no new peak."
         return _Wish(ceiling_kw, "planned peak", text, f"The plan would take {grid_kw:.2f} kW from the grid")
     if planned_kw > _TRIFLE_KW:

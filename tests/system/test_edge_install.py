@@ -105,3 +105,10 @@ def test_what_is_missing_is_said_in_one_line(house: Path, command: str, extra: s
     assert done.returncode == 2
     assert f"pip install 'wattbus[{extra}]'" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_the_package_needs_is_installed_with_it(house: Path) -> None:
+    script = "import energy, wattbus, pathlib; print(*(pathlib.Path(p.__file__).parent for p in (energy, wattbus)))"
+    energy, wattbus = run(house / "venv/bin/python", "-c", script, cwd=house).split()
+    assert (Path(energy) / "tariffs" / "costa_rica.toml").is_file()
+    assert (Path(wattbus) / "sites" / "simulated.toml").is_file()
