@@ -1,4 +1,4 @@
-"""What is known of the plans made so far: each battery's last one, and counts. The API and /metrics read it."""
+"""What is known of the plans made so far: each battery's last one, and counts."""
 
 from collections import Counter
 
