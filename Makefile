@@ -34,7 +34,7 @@ unit: $(VENV)/.installed
 	$(BIN)/pytest -m "not fault" $(TESTS)
 
 test-fault: $(VENV)/.installed  ## the long fault tests
-	$(BIN)/pytest -m fault tests/fault
+	$(BIN)/pytest -m fault
 
 bench: $(VENV)/.installed  ## measure, beside what a user would pick instead
 	$(BIN)/python -m benchmarks

@@ -34,6 +34,8 @@ class PlanesBus:
         self._clock = clock
         self._client = client
         self._quarantine = quarantine
+        # On the live plane the next message replaces a bad one: it is logged and counted.
+        self._refusals = Quarantine(None, clock)
         self._log = get_log("broker")
         self._states: dict[str, Outgoing] = {}
         self._answering: asyncio.Task[None] | None = None
@@ -50,7 +52,7 @@ class PlanesBus:
     @property
     def refused(self) -> int:
         """Messages put into quarantine."""
-        return self._quarantine.count
+        return self._quarantine.count + self._refusals.count
 
     async def publish(self, address: Address[M], message: M) -> None:
         delivery = address.topic.delivery
@@ -77,7 +79,7 @@ class PlanesBus:
         async with plane.subscribe(_filters(wanted), durable) as incoming:
             if durable is None and not plane.keeps_state:
                 await self._ask_for_states(wanted)
-            yield _Deliveries(incoming, wanted, self._quarantine)
+            yield _Deliveries(incoming, wanted, self._refusals if durable is None else self._quarantine)
 
     async def close(self) -> None:
         """Stop answering for states; the transports are closed by who opened them."""
@@ -151,7 +153,10 @@ class _Deliveries:
                 address = self._addresses.get(incoming.name) or self._find(incoming.name)
                 message = decode_at(address, incoming.payload)
             except ContractError as error:
-                await self._quarantine.put(incoming, str(error))
+                try:
+                    await self._quarantine.put(incoming, str(error))
+                except OSError as failed:
+                    get_log("broker").error("not put aside: it stays with the broker", why=str(failed))
                 continue
             return Delivery(address, message, incoming, self._quarantine)
 

@@ -12,6 +12,9 @@ from runtime.clock import Clock
 from runtime.logs import get_log
 from runtime.store import sync_folder
 
+DAY_BYTES_MAX = 100_000_000
+"""A broken or hostile device must not fill the disk."""
+
 
 class Quarantine:
     """One JSON line for each refused message, in a file a day; durable before it is acknowledged.
@@ -38,13 +41,13 @@ class Quarantine:
         self._log.warning("message refused", topic=incoming.name, reason=reason)
         if self._folder is not None:
             now = self._clock.now()
+            path = self._folder / f"{now:%Y-%m-%d}.jsonl"
             record = {
                 "refused_at": str(now),
                 "topic": incoming.name,
                 "reason": reason,
                 "payload_base64": base64.b64encode(incoming.payload).decode(),
             }
-            path = self._folder / f"{now:%Y-%m-%d}.jsonl"
             await asyncio.get_running_loop().run_in_executor(
                 None, _append, path, msgspec.json.encode(record) + b"\n"
             )
@@ -54,6 +57,8 @@ class Quarantine:
 def _append(path: Path, line: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     born = not path.exists()
+    if not born and path.stat().st_size > DAY_BYTES_MAX:
+        return  # a flood: from here on it is in the log and in the count alone
     with path.open("ab") as file:
         file.write(line)
         file.flush()

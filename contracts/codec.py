@@ -13,27 +13,35 @@ from contracts.topics import Address
 MAX_BYTES = 1 << 20
 """A payload larger than this is refused unread."""
 
+FIRST_YEAR, LAST_YEAR = 1970, 2199
+"""What calendars, sun tables and arithmetic on times can do."""
+
 M = TypeVar("M", bound=Message)
 
 
-def _encode_hook(value: object) -> str:
+def encode_hook(value: object) -> str:
+    """The form on the wire of what msgspec does not know."""
     if isinstance(value, Instant):
         return str(value)
     raise NotImplementedError(f"{type(value).__name__} has no form on the wire")
 
 
-def _decode_hook(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's signature
+def decode_hook(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's signature
+    """What msgspec does not know, from its form on the wire."""
     if kind is Instant:
-        return Instant.parse(value)
+        moment = Instant.parse(value)
+        if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+            raise ValueError(f"{moment} is no time of this system: {FIRST_YEAR} to {LAST_YEAR}")
+        return moment
     raise NotImplementedError(f"{kind.__name__} has no form on the wire")
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_encode_hook)
+_encoder = msgspec.json.Encoder(enc_hook=encode_hook)
 
 
 @cache
 def _decoder(kind: type[M]) -> msgspec.json.Decoder[M]:
-    return msgspec.json.Decoder(kind, dec_hook=_decode_hook)
+    return msgspec.json.Decoder(kind, dec_hook=decode_hook)
 
 
 def encode(message: Message) -> bytes:

@@ -28,6 +28,20 @@ def check_id(text: str, what: str = "id") -> str:
     return text
 
 
+RESERVED_HOUSES = ("site", "replay")
+"""`site` is the house of what belongs to none; `replay` the folder of what was played again."""
+
+
+def refuse_reserved(house: str) -> None:
+    """Refuse a house's name that means something else.
+
+    Raises:
+        BadIdError: it does.
+    """
+    if house.lower() in RESERVED_HOUSES:
+        raise BadIdError(f"house {house!r}: this name is taken by wattbus itself: choose another")
+
+
 def refuse_case_twins(ids: list[str], what: str = "id") -> None:
     """Two ids that differ only in case are one file on some disks: refuse them.
 

@@ -22,6 +22,7 @@ CurrentA = Annotated[float, Meta(ge=0, le=1e4, description="A a phase")]
 EnergyKwh = Annotated[float, Meta(ge=0, le=1e8, description="kWh")]
 Counter = Annotated[int, Meta(ge=0, le=2**62)]
 PricePerKwh = Annotated[float, Meta(ge=-1e6, le=1e6, description="currency / kWh")]
+StepS = Annotated[float, Meta(ge=1, le=86400, description="s")]
 Text = Annotated[str, Meta(max_length=2000)]
 
 BALANCE_TOLERANCE_KW = 1e-9
@@ -44,6 +45,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
                     raise ValueError(f"{name} is {value}: numbers must be finite")
             elif value.__class__ is list and not all(isfinite(x) for x in value if x.__class__ is float):
                 raise ValueError(f"{name} holds a number that is not finite")
+
+
+def _check_lengths(first: list[float], others: tuple[list[float], ...]) -> None:
+    if not first or any(len(other) != len(first) for other in others):
+        lengths = [len(values) for values in (first, *others)]
+        raise ValueError(
+            f"the lists of one value a step have {lengths} values: they must be as long, and not empty"
+        )
 
 
 class MeterReading(Message, frozen=True, kw_only=True):
@@ -72,8 +81,9 @@ class PvReading(Message, frozen=True, kw_only=True):
     seq: Counter
     timestamp: Instant
     meter_w: PowerW
-    pv_w: Annotated[float, Meta(ge=0, le=1e8, description="W, + production")]
-    sum_w: PowerW
+    pv_w: Annotated[float, Meta(ge=0, le=1e8, description="W, + production")] | None
+    """None: not known for that instant, and the meter's value stands alone."""
+    sum_w: PowerW | None
     """meter_w + pv_w, as the CSV has it. It is no net power and nothing computes from it."""
     measures: Literal["load", "grid"] = "load"
     historical: bool = False
@@ -149,6 +159,9 @@ class CommandAck(Message, frozen=True, kw_only=True):
     reason: Text = ""
     applied_kw: PowerKw | None = None
     applied_a: CurrentA | None = None
+    mark_epoch: Counter | None = None
+    """The highest (epoch, seq) the DER has obeyed: an orchestrator that lost its memory rises above it."""
+    mark_seq: Counter | None = None
 
 
 class Schedule(Message, frozen=True, kw_only=True):
@@ -159,7 +172,7 @@ class Schedule(Message, frozen=True, kw_only=True):
     issued_at: Instant
     valid_until: Instant
     start: Instant
-    step_s: Annotated[float, Meta(gt=0, le=86400)]
+    step_s: StepS
     status: Literal["optimal", "fallback", "infeasible", "error"]
     reason: Text = ""
     battery_power_kw: list[PowerKw]
@@ -177,6 +190,15 @@ class Schedule(Message, frozen=True, kw_only=True):
     solver: Text = ""
     solve_time_s: Annotated[float, Meta(ge=0)] | None = None
     """Wall-clock time of the solve; absent in a run that must repeat to the byte."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        per_step = (self.grid_power_kw, self.curtailed_kw, self.load_kw, self.pv_kw, self.import_price)
+        _check_lengths(self.battery_power_kw, per_step)
+        if len(self.soc_percent) != len(self.battery_power_kw) + 1:
+            raise ValueError(
+                f"soc_percent has {len(self.soc_percent)} values: one more than steps are needed"
+            )
 
 
 class PowerSnapshot(Message, frozen=True, kw_only=True):
@@ -245,12 +267,16 @@ class PriceForecast(Message, frozen=True, kw_only=True):
     tariff: Id
     issued_at: Instant
     start: Instant
-    step_s: Annotated[float, Meta(gt=0, le=86400)]
+    step_s: StepS
     currency: Annotated[str, Meta(pattern=r"\A[A-Z]{3}\Z")]
     import_price: list[PricePerKwh]
     export_price: list[PricePerKwh]
     demand_price: list[PricePerKwh]
     """Per kW of the month's highest mean in that step's tariff period."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_lengths(self.import_price, (self.export_price, self.demand_price))
 
 
 class Forecast(Message, frozen=True, kw_only=True):
@@ -261,7 +287,7 @@ class Forecast(Message, frozen=True, kw_only=True):
     name: Text
     issued_at: Instant
     start: Instant
-    step_s: Annotated[float, Meta(gt=0, le=86400)]
+    step_s: StepS
     power_kw: list[FlowKw]
     error_kw: FlowKw | None = None
     """Mean absolute error of this forecaster on what has been measured since; absent before that."""

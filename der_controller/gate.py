@@ -123,6 +123,8 @@ class Gate:
             timestamp=now,
             result=result,
             reason=reason,
+            mark_epoch=self.mark.epoch if self.mark.epoch >= 0 else None,
+            mark_seq=self.mark.seq if self.mark.epoch >= 0 else None,
         )
 
     def keep(self, ack: CommandAck) -> CommandAck:

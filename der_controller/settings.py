@@ -1,11 +1,12 @@
 """What a DER controller can be told; `[house.house-a.der_controller.devices.NAME]` describes its DERs."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from contracts.ids import Id
+from contracts.messages import PowerKw
 from der_controller.devices import ChargingCar, DeviceSpec
 from energy.battery import BatterySpec
 from energy.ev import EvseSpec, EvSpec, TripPattern
@@ -21,8 +22,8 @@ class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """At its first start."""
     project_id: Id = "PRJ_000001"
     is_standalone: bool = False
-    baseline_kw: float = 0.0
-    contract_threshold_kw: float | None = None
+    baseline_kw: PowerKw = 0.0
+    contract_threshold_kw: PowerKw | None = None
     meter_noise: Annotated[float, Meta(ge=0, le=1)] = 0.01
 
     def device(self, timezone: str) -> DeviceSpec:
@@ -57,14 +58,14 @@ class CarTable(DeviceTable, frozen=True, kw_only=True, tag="electric_vehicle"):
     capacity_kwh: float = 60.0
     target_soc_percent: float = 80.0
     max_current_a: int = 16
-    phases: int = 1
+    phases: Literal[1, 3] = 1
     leaves_hour: float = 7.5
     returns_hour: float = 18.0
 
     def device(self, timezone: str) -> DeviceSpec:
         return ChargingCar(
             car=EvSpec(capacity_kwh=self.capacity_kwh, target_soc_percent=self.target_soc_percent),
-            evse=EvseSpec(max_current_a=self.max_current_a, phases=3 if self.phases == 3 else 1),  # noqa: PLR2004
+            evse=EvseSpec(max_current_a=self.max_current_a, phases=self.phases),
             trips=TripPattern(
                 timezone=timezone, leaves_hour=self.leaves_hour, returns_hour=self.returns_hour
             ),

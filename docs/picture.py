@@ -37,7 +37,7 @@ def main() -> None:
         start = start_instant(f"{DAY}-07:00", Instant.at_ms(0), zone)
         assert start is not None
         clock = VirtualClock(start)
-        configure((*SERVICES, "broker"), clock, "ERROR", None)
+        configure(SERVICES, clock, "ERROR", None)
         boards = {
             house: HouseBoard(house, load_tariff(site.optimizer.of(house).tariff), 10.0)
             for house in site.houses

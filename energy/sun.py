@@ -54,7 +54,7 @@ def clear_sky_w(site: Site, instant: Instant) -> float:
     return table[minutes] + (table[minutes + 1] - table[minutes]) * part
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def clear_day_w(site: Site, day: date) -> tuple[float, ...]:
     """AC power under a clear sky over a UTC day [W], each minute from 00:00 to 24:00, both included.
 

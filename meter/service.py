@@ -1,4 +1,6 @@
-"""Publishes a reading at each aligned beat, until the broker has it."""
+"""Takes a reading at each aligned beat, and publishes each until the broker has it."""
+
+import asyncio
 
 from broker.errors import BusUnavailableError, NotRoutedError
 from broker.port import Bus
@@ -11,6 +13,8 @@ from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
 
 RETRY_S = 1.0
+WAITING_MAX = 100_000
+"""Readings kept in memory while the broker is away: eleven days at one every 10 s."""
 
 
 class MeterService:
@@ -26,7 +30,9 @@ class MeterService:
         self._life = life
         self._log = get_log("meter")
         self._address = topics.METER_READING.at(house=settings.house, meter=settings.meter)
+        self._waiting: asyncio.Queue[MeterReading | None] = asyncio.Queue()
         self.published = 0
+        self.refused = 0
         self.late_ticks = 0
 
     async def run(self) -> None:
@@ -41,14 +47,34 @@ class MeterService:
         if self._settings.pv:
             await self._bus.declare(mine, durable=topics.PVSIM)
         self._log.info("meter started", house=self._settings.house, source=self._settings.source)
-        async for tick in self._life.each(self._clock.every(self._settings.interval_s)):
-            if tick.skipped:
-                self.late_ticks += tick.skipped
-                self._log.warning("meter late", skipped=tick.skipped, at=str(tick.at))
-            await self._publish(self._model.read(tick.at))
+        async with asyncio.TaskGroup() as group:
+            publishing = group.create_task(self._publish_waiting())
+            async for tick in self._life.each(self._clock.every(self._settings.interval_s)):
+                if tick.skipped:
+                    self.late_ticks += tick.skipped
+                    self._log.warning("meter late", skipped=tick.skipped, at=str(tick.at))
+                self._keep(self._model.read(tick.at))
+            self._waiting.put_nowait(None)
+            await publishing
 
-    async def _publish(self, reading: MeterReading) -> None:
-        """Publish until the broker has it; a reading is not dropped because a broker is away."""
+    def _keep(self, reading: MeterReading) -> None:
+        """Readings are taken on the beat, whether a broker is there or not."""
+        if self._waiting.qsize() >= WAITING_MAX:
+            self.refused += 1
+            self._log.error(
+                "reading refused: too many wait for the broker", seq=reading.seq, refused=self.refused
+            )
+            return
+        self._waiting.put_nowait(reading)
+
+    async def _publish_waiting(self) -> None:
+        while (reading := await self._waiting.get()) is not None:
+            if not await self._publish(reading):
+                self._log.error("stopped with readings unpublished", count=self._waiting.qsize())
+                return
+
+    async def _publish(self, reading: MeterReading) -> bool:
+        """Publish until the broker has it; False if the service is stopped before."""
         attempts = 0
         while True:
             try:
@@ -56,13 +82,12 @@ class MeterService:
             except (BusUnavailableError, NotRoutedError) as error:
                 attempts += 1
                 if attempts == 1:
-                    self._log.warning("reading waits for the broker", seq=reading.seq, why=str(error))
+                    self._log.warning("readings wait for the broker", seq=reading.seq, why=str(error))
                 if self._life.stopping:
-                    self._log.error("stopped with a reading unpublished", seq=reading.seq)
-                    return
+                    return False
                 await self._clock.sleep(RETRY_S)
                 continue
             self.published += 1
             if attempts:
-                self._log.info("broker is back", seq=reading.seq, attempts=attempts)
-            return
+                self._log.info("broker is back", seq=reading.seq, waiting=self._waiting.qsize())
+            return True

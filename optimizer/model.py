@@ -127,11 +127,11 @@ class PlannerModel:
                 # A grid meter beside PV says the load only together with the PV: that is in the PvReading.
                 if message.measures == "load" or not message.has_pv:
                     self._hear_meter(message, message.power_w, 0.0, now)
-            case PvReading() if self._is_news(message, now):
+            case PvReading(pv_w=float() | int() as pv_w) if self._is_news(message, now):
                 if message.measures == "grid":
-                    self._hear_meter(message, message.meter_w, message.pv_w, now)
+                    self._hear_meter(message, message.meter_w, pv_w, now)
                 if mean := _mean_of(self._slot.pv, message.meter):
-                    mean.add(message.pv_w / W_PER_KW)
+                    mean.add(pv_w / W_PER_KW)
             case _:
                 pass
 

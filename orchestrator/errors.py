@@ -7,6 +7,10 @@ class OrchestratorError(Exception):
     """The control loop could not decide."""
 
 
+class InputRangeError(OrchestratorError):
+    """A measured power that no house has; nothing is decided from it."""
+
+
 class PowerBalanceError(OrchestratorError):
     """Sources and sinks differ: never a wrong snapshot, so no snapshot."""
 

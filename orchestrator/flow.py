@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from contracts.instant import Instant
 from contracts.messages import PowerSnapshot
-from orchestrator.errors import PowerBalanceError
+from energy.ev import VOLTAGE_V
+from orchestrator.errors import InputRangeError, PowerBalanceError
 from orchestrator.limits import (
-    VOLTS,
     BatteryState,
     Constraints,
     EconomicObjectives,
@@ -26,6 +26,8 @@ URGENT = 0.8
 """Above this a car charges at full power and the battery pauses for it."""
 CHEAP_SHARE = 0.8
 """Of the charging point's power, when electricity is cheap and there is no hurry."""
+POWER_KW_MAX = 1e5
+"""Up to here the balance holds to its tolerance."""
 _TRIFLE_KW = 0.005
 
 
@@ -40,8 +42,12 @@ def compute_flows(inputs: PowerFlowInputs, constraints: Constraints, objectives:
     """Give the house its load, then the EV, then the battery theirs, then export or curtail the rest.
 
     Raises:
+        InputRangeError: a load or a production no house has.
         PowerBalanceError: sources and sinks differ; the snapshot is in it.
     """
+    for what, kw in (("load", inputs.house_load_kw), ("PV", inputs.pv_kw)):
+        if not 0 <= kw <= POWER_KW_MAX:
+            raise InputRangeError(f"{inputs.house}: a {what} of {kw:g} kW can't be: 0 to {POWER_KW_MAX:g} kW")
     verdicts: list[Verdict] = []
     ev_kw, urgency = 0.0, 0.0
     if inputs.ev is not None:
@@ -118,7 +124,9 @@ def _ev(
 
 def whole_amps(power_kw: float, physical: PhysicalConstraints) -> float:
     """The whole current a phase that draws at most `power_kw`: 0, or from the least to the most [A]."""
-    amps = min(floor(power_kw * 1000 / (VOLTS * physical.phases) + 1e-9), floor(physical.evse_max_current_a))
+    amps = min(
+        floor(power_kw * 1000 / (VOLTAGE_V * physical.phases) + 1e-9), floor(physical.evse_max_current_a)
+    )
     return 0.0 if amps < physical.evse_min_current_a else float(amps)
 
 
@@ -207,7 +215,8 @@ def _battery_wish(
         if objectives.import_price is None
         else f" at {objectives.import_price:g} {objectives.currency}/kWh"
     )
-    if surplus_kw > 0 and (planned_kw is None or -_TRIFLE_KW <= planned_kw < surplus_kw):
+    exports = planned_kw is not None and objectives.scheduled_grid_kw < 0
+    if surplus_kw > 0 and not exports and (planned_kw is None or -_TRIFLE_KW <= planned_kw < surplus_kw):
         would = f"{surplus_kw:.2f} kW of solar power is left over"
         return _Wish(
             surplus_kw, "solar surplus", f"The battery stores {surplus_kw:.2f} kW of solar power.", would

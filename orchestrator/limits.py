@@ -8,10 +8,9 @@ from msgspec import Meta
 from contracts.ids import Id
 from contracts.instant import Instant
 from contracts.messages import FlowKw, Percent, PowerKw
+from energy.ev import VOLTAGE_V
 
 Tier = Literal["physical", "safety", "economic"]
-
-VOLTS = 230.0
 
 
 class PhysicalConstraints(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +28,7 @@ class PhysicalConstraints(msgspec.Struct, frozen=True, kw_only=True):
 
     def evse_kw(self, current_a: float) -> float:
         """Power [kW] at that current a phase."""
-        return VOLTS * current_a * self.phases / 1000
+        return VOLTAGE_V * current_a * self.phases / 1000
 
 
 class SafetyConstraints(msgspec.Struct, frozen=True, kw_only=True):

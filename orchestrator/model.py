@@ -1,5 +1,6 @@
 """One house as the orchestrator knows it: what was heard, and what each tick makes of it. Pure."""
 
+import enum
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -30,6 +31,15 @@ from orchestrator.limits import (
 
 _Timed = TypeVar("_Timed", MeterReading, PvReading, DerTelemetry)
 
+SILENT_S = 90.0
+"""An orchestrator none of whose commands was obeyed for so long has gone."""
+EPOCH_MAX = 2**53
+SCHEDULE_FRESH_S = 1800.0
+FORGET_S = 3600.0
+"""A meter that has been silent for so long is not waited for any more."""
+DEVICES_MAX = 1000
+"""Of each kind in a house; more are not heard."""
+
 BATTERY = "battery_storage"
 EV = "electric_vehicle"
 
@@ -52,21 +62,65 @@ class Outcome(NamedTuple):
     commands: list[DispatchCommand]
 
 
+class Standing(enum.Enum):
+    """What an ack means for who commands."""
+
+    UNCHANGED = "nothing new"
+    RAISED = "our epoch had to rise above one a DER has obeyed"
+    STOOD_DOWN = "another orchestrator commands"
+
+
 class Issuer:
-    """Numbers the commands of one orchestrator: (epoch, seq) only ever rises."""
+    """Numbers the commands of one orchestrator, and knows whether it is the one that commands.
+
+    (epoch, seq) only ever rises. A new orchestrator takes an epoch above every one it hears of; one that has
+    been obeyed and then sees a later one obeyed stands down, and takes over again when that one falls silent.
+    """
 
     def __init__(self, name: str, epoch: int) -> None:
         self.name = name
         self.epoch = epoch
         self._seq = 0
+        self._obeyed = False
+        self._other: tuple[int, Instant] | None = None
 
-    def saw(self, epoch: int) -> bool:
-        """Take note of an epoch in somebody's ack; True if ours had to rise above it."""
-        if epoch <= self.epoch:
+    def commands(self, now: Instant) -> bool:
+        """Whether this orchestrator is the one that commands."""
+        if self._other is None:
+            return True
+        epoch, heard_at = self._other
+        if now.seconds_since(heard_at) <= SILENT_S:
             return False
+        self._other = None
+        self._rise_above(epoch)
+        return True
+
+    def hear(self, ack: CommandAck, now: Instant) -> Standing:
+        """Take note of a DER's answer, to our command or to another orchestrator's."""
+        theirs = max(ack.epoch, ack.mark_epoch or 0)
+        if theirs >= EPOCH_MAX:
+            return Standing.UNCHANGED  # no honest orchestrator starts that often
+        ours = _issuer_of(ack) == self.name
+        if ours and ack.result == "accepted":
+            self._obeyed = self._obeyed or ack.epoch == self.epoch
+            return Standing.UNCHANGED
+        if ours or not self._obeyed:
+            if theirs < self.epoch or (ours and ack.epoch < self.epoch):
+                return Standing.UNCHANGED
+            if theirs == self.epoch and ours and ack.mark_epoch != self.epoch:
+                return Standing.UNCHANGED  # refused for another reason than its number
+            self._rise_above(theirs)
+            return Standing.RAISED
+        if ack.result != "accepted" or (theirs, _issuer_of(ack)) <= (self.epoch, self.name):
+            return Standing.UNCHANGED
+        was_standing = self._other is None
+        self._other = (theirs, now)
+        return Standing.STOOD_DOWN if was_standing else Standing.UNCHANGED
+
+    def _rise_above(self, epoch: int) -> None:
         self.epoch = epoch + 1
         self._seq = 0
-        return True
+        self._obeyed = False
 
     def command(self, verdict: Verdict, house: str, now: Instant, ttl_s: float) -> DispatchCommand:
         """The command that carries out a verdict."""
@@ -87,6 +141,10 @@ class Issuer:
         )
 
 
+def _issuer_of(ack: CommandAck) -> str:
+    return ack.command_id.rsplit("-", 2)[0]
+
+
 class HouseModel:
     """The last of everything heard from one house; newest wins, replayed readings do not count."""
 
@@ -98,23 +156,23 @@ class HouseModel:
         self._ders: dict[str, DerTelemetry] = {}
         self._schedules: dict[str, Schedule] = {}
         self._price: PriceForecast | None = None
-        self.acks: dict[str, CommandAck] = {}
 
-    def hear(self, message: object) -> None:
+    def hear(self, message: object, now: Instant) -> None:
         """Take in one message; what is older than what is known changes nothing."""
         match message:
             case MeterReading(historical=False):
-                _keep_newest(self._meters, message.meter, message)
+                self._keep_newest(self._meters, message.meter, message, now)
             case PvReading(historical=False):
-                _keep_newest(self._pv, message.meter, message)
+                self._keep_newest(self._pv, message.meter, message, now)
             case DerTelemetry():
-                _keep_newest(self._ders, message.der_id, message)
+                self._keep_newest(self._ders, message.der_id, message, now)
             case Schedule():
-                self._schedules[message.der_id] = message
+                known = self._schedules.get(message.der_id)
+                if known is None or message.issued_at >= known.issued_at:
+                    self._schedules[message.der_id] = message
             case PriceForecast():
-                self._price = message
-            case CommandAck():
-                self.acks[message.der_id] = message
+                if self._price is None or message.issued_at >= self._price.issued_at:
+                    self._price = message
             case _:
                 pass
 
@@ -122,7 +180,7 @@ class HouseModel:
         """Decide for this instant.
 
         Raises:
-            PowerBalanceError: no balanced snapshot could be made.
+            OrchestratorError: no balanced snapshot could be made.
         """
         battery = self._first(BATTERY, now)
         ev = self._first(EV, now)
@@ -154,24 +212,39 @@ class HouseModel:
     def _inputs(
         self, now: Instant, battery: DerTelemetry | None, ev: DerTelemetry | None
     ) -> PowerFlowInputs | None:
-        readings = [reading for reading in self._meters.values() if self._fresh(reading.timestamp, now)]
-        if not readings:
+        readings = [
+            reading for reading in self._meters.values() if now.seconds_since(reading.timestamp) <= FORGET_S
+        ]
+        # Half a house's load is no load to decide from: a stale meter makes the house stale.
+        if not readings or not all(self._fresh(reading.timestamp, now) for reading in readings):
             return None
-        pv_kw = sum(pv.pv_w for pv in self._pv.values() if self._fresh(pv.timestamp, now)) / 1000
-        drawn_kw = sum(der.current_output for der in (battery, ev) if der is not None)
-        load_kw = 0.0
-        for reading in readings:
-            load_kw += reading.power_w / 1000
-            if reading.measures == "grid":
-                load_kw += pv_kw - drawn_kw
+        pv_w = sum(pv.pv_w or 0.0 for pv in self._pv.values() if self._fresh(pv.timestamp, now))
+        load_kw = sum(reading.power_w for reading in readings) / 1000
+        if any(reading.measures == "grid" for reading in readings):
+            load_kw += pv_w / 1000 - self._drawn_kw(now)
         return PowerFlowInputs(
             house=self.house,
             timestamp=now,
             house_load_kw=max(load_kw, 0.0),
-            pv_kw=pv_kw,
+            pv_kw=pv_w / 1000,
             battery=_battery_state(battery),
             ev=_ev_state(ev),
         )
+
+    def _drawn_kw(self, now: Instant) -> float:
+        """What the house's batteries, cars and flexible loads take."""
+        ders = (
+            der for der in self._ders.values() if der.type != "solar_pv" and self._fresh(der.timestamp, now)
+        )
+        return sum(der.current_output for der in ders)
+
+    def _keep_newest(self, known: dict[str, _Timed], key: str, message: _Timed, now: Instant) -> None:
+        last = known.get(key)
+        if last is None and len(known) >= DEVICES_MAX:
+            return
+        # One that claims to come from the future must not silence those that follow.
+        if last is None or message.timestamp >= last.timestamp or not self._fresh(last.timestamp, now):
+            known[key] = message
 
     def _constraints(self, battery: DerTelemetry | None, ev: DerTelemetry | None) -> Constraints:
         physical = PhysicalConstraints(
@@ -212,7 +285,7 @@ class HouseModel:
                 threshold = sum(ahead) / len(ahead)
         schedule = self._schedules.get(battery.der_id) if battery is not None else None
         planned_kw, grid_kw = None, 0.0
-        if schedule is not None and schedule.status == "optimal" and now < schedule.valid_until:
+        if schedule is not None and schedule.status == "optimal" and _is_valid(schedule, now):
             step = _step_of(schedule, len(schedule.battery_power_kw), now)
             if step is not None:
                 planned_kw = schedule.battery_power_kw[step]
@@ -243,10 +316,8 @@ class HouseModel:
         )
 
 
-def _keep_newest(known: dict[str, _Timed], key: str, message: _Timed) -> None:
-    last = known.get(key)
-    if last is None or message.timestamp >= last.timestamp:
-        known[key] = message
+def _is_valid(schedule: Schedule, now: Instant) -> bool:
+    return now < schedule.valid_until and now.seconds_since(schedule.issued_at) <= SCHEDULE_FRESH_S
 
 
 def _or(value: float | None, otherwise: float) -> float:

@@ -11,10 +11,11 @@ from broker.errors import BusError
 from broker.port import Bus, Delivery
 from contracts import topics
 from contracts.messages import Alert, CommandAck
-from orchestrator.errors import PowerBalanceError
-from orchestrator.model import HouseLimits, HouseModel, Issuer, Outcome
+from orchestrator.errors import OrchestratorError
+from orchestrator.model import HouseLimits, HouseModel, Issuer, Outcome, Standing
 from orchestrator.settings import OrchestratorSettings
 from runtime.clock import Clock
+from runtime.errors import StoreError
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
 from runtime.settings import Layered
@@ -64,7 +65,7 @@ class OrchestratorService:
         store.save(self._mark)
         self._issuer = Issuer(settings.base.issuer, self._mark.epoch)
         self.late_ticks = 0
-        self.unbalanced = 0
+        self.undecided = 0
 
     async def run(self) -> None:
         """Serve until stopped."""
@@ -89,20 +90,34 @@ class OrchestratorService:
                     await delivery.reject(f"more than {HOUSES_MAX} houses")
                     continue
                 house = self._houses[message.house] = HouseModel(message.house, self._limits(message.house))
-            house.hear(message)
+            house.hear(message, self._clock.now())
             await delivery.ack()
 
     def _hear_ack(self, ack: CommandAck) -> None:
-        if self._issuer.saw(ack.epoch):
-            self._mark = msgspec.structs.replace(self._mark, epoch=self._issuer.epoch)
-            self._store.save(self._mark)
-            self._log.warning(
-                "epoch raised above one seen in an ack", epoch=self._issuer.epoch, der=ack.der_id
-            )
+        match self._issuer.hear(ack, self._clock.now()):
+            case Standing.RAISED:
+                self._log.warning("epoch raised", epoch=self._issuer.epoch, der=ack.der_id)
+                self._keep_epoch()
+            case Standing.STOOD_DOWN:
+                text = (
+                    f"another orchestrator commands {ack.house}: this one, {self._issuer.name}, stands down"
+                )
+                self._log.error(text)
+                self._send(self._alert(ack.house, "stood-down", text))
+            case Standing.UNCHANGED:
+                pass
         if ack.result != "accepted":
             self._log.warning(
                 "command not accepted", house=ack.house, der=ack.der_id, result=ack.result, why=ack.reason
             )
+
+    def _keep_epoch(self) -> None:
+        self._mark = msgspec.structs.replace(self._mark, epoch=self._issuer.epoch)
+        try:
+            self._store.save(self._mark)
+        except StoreError as error:
+            # It holds for this life; the next one finds its way by the DERs' answers.
+            self._log.error("epoch not stored", why=str(error))
 
     def _limits(self, house: str) -> HouseLimits:
         settings = self._settings.of(house)
@@ -121,12 +136,16 @@ class OrchestratorService:
                 self._log.warning("control loop late", skipped=tick.skipped, at=str(tick.at))
             # What was published for this instant is heard before it is decided upon.
             await self._clock.sleep(self._settings.base.settle_s)
+            if not self._issuer.commands(self._clock.now()):
+                continue
+            if self._issuer.epoch != self._mark.epoch:
+                self._keep_epoch()
             for house in self._houses.values():
                 try:
                     outcome = house.tick(self._clock.now(), self._issuer)
-                except PowerBalanceError as error:
-                    self.unbalanced += 1
-                    self._log.error("no balance", house=house.house, why=str(error))
+                except OrchestratorError as error:
+                    self.undecided += 1
+                    self._log.error("not decided", house=house.house, why=str(error))
                     self._send(self._alert(house.house, "no-balance", str(error)))
                     continue
                 self._send(self._publish(house.house, outcome))

@@ -12,9 +12,9 @@ from runtime.settings import CommonSettings
 class OrchestratorSettings(CommonSettings, frozen=True, kw_only=True):
     """The control loop's rhythm and the limits of a house's grid connection."""
 
-    issuer: Annotated[Id, Meta(description="the name on its commands; two orchestrators never share one")] = (
-        "main"
-    )
+    issuer: Annotated[
+        Id, Meta(max_length=24, description="the name on its commands; two orchestrators never share one")
+    ] = "main"
     interval_s: Annotated[float, Meta(ge=1, le=3600, description="the control loop's beat")] = 10.0
     settle_s: Annotated[
         float,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contracts.instant import Instant
 from contracts.messages import MeterReading, PvReading
 from energy.clouds import cloud_factor
-from energy.errors import OutsideSeriesError
+from energy.errors import EnergyError, OutsideSeriesError
 from energy.series import Series
 
 ClearSky = Callable[[Instant], float]
@@ -34,19 +34,18 @@ def recorded(series: Series) -> Production:
             before, after = series.at(first), series.at(second)
         except OutsideSeriesError:
             return round(series.at(at), 1)
-        share = (at.unix_ms / 1000 - half) % series.step_s / series.step_s
+        share = first.seconds_since(series.start) % series.step_s / series.step_s
         return round(max(before + (after - before) * share, 0.0), 1)
 
     return production_w
 
 
 def answer(reading: MeterReading, production_w: Production) -> PvReading:
-    """The PV reading for a meter reading, whose identity and time it keeps.
-
-    Raises:
-        OutsideSeriesError: a recording does not cover that instant.
-    """
-    pv_w = production_w(reading.timestamp)
+    """The PV reading for a meter reading, whose identity and time it keeps; `pv_w` None if unknown."""
+    try:
+        pv_w = production_w(reading.timestamp)
+    except EnergyError:
+        pv_w = None
     return PvReading(
         house=reading.house,
         meter=reading.meter,
@@ -55,7 +54,7 @@ def answer(reading: MeterReading, production_w: Production) -> PvReading:
         timestamp=reading.timestamp,
         meter_w=reading.power_w,
         pv_w=pv_w,
-        sum_w=round(reading.power_w + pv_w, 3),
+        sum_w=None if pv_w is None else round(reading.power_w + pv_w, 3),
         measures=reading.measures,
         historical=reading.historical,
     )

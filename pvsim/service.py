@@ -6,7 +6,6 @@ from broker.errors import BusUnavailableError, NotRoutedError
 from broker.port import Bus
 from contracts import topics
 from contracts.messages import MeterReading, PvReading
-from energy.errors import EnergyError
 from pvsim.model import Production, answer
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
@@ -39,11 +38,9 @@ class PvsimService:
                 if reading.historical or not reading.has_pv:
                     await delivery.ack()
                     continue
-                try:
-                    reply = answer(reading, self._production(reading.house))
-                except EnergyError as error:
-                    await delivery.reject(f"no PV value: {error}")
-                    continue
+                reply = answer(reading, self._production(reading.house))
+                if reply.pv_w is None:
+                    self._log.warning("no PV value is known", house=reply.house, at=str(reply.timestamp))
                 if await self._publish(reply):
                     await delivery.ack()
 

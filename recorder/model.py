@@ -115,7 +115,8 @@ ALERTS = Form(b"", _identify_alert)
 
 def is_covered(message: Message) -> bool:
     """Whether another message carries all that this one says, so that only that one is written."""
-    return isinstance(message, MeterReading) and message.has_pv
+    # Nobody answers a replayed reading: it stands alone.
+    return isinstance(message, MeterReading) and message.has_pv and not message.historical
 
 
 def entry_of(message: MeterReading | PvReading | Alert, zone: tzinfo) -> Entry:

@@ -19,9 +19,6 @@ from contracts.instant import Instant
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
-NO_WALL_CLOCK_BEFORE = Instant(2024, 1, 1, tzinfo=UTC)
-"""A device that believes it is earlier than this has not been told the time yet."""
-
 
 class Tick(NamedTuple):
     """One beat of `Clock.every`."""

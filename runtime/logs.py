@@ -18,6 +18,8 @@ BACKUPS = 5
 FILE_NAMES = {"pvsim": "pv_simulator"}
 """Where a log file is not named after its service, because the reference says otherwise."""
 
+BUS = "broker"
+
 Log = structlog.stdlib.BoundLogger
 
 
@@ -30,7 +32,7 @@ def get_log(service: str) -> Log:
 def configure(
     services: Iterable[str], clock: Clock, level: str, log_dir: Path | None, *, console: bool = True
 ) -> None:
-    """Send each service's log to `log_dir/<service>.log`, and to stderr if `console`.
+    """Send each service's log to `log_dir/<service>.log`, and to stderr if `console`; the bus's too.
 
     Args:
         clock: gives the lines their time, so that a simulated run logs simulated time.
@@ -62,20 +64,22 @@ def configure(
     handlers: list[logging.Handler] = []
     if console:
         handlers.append(logging.StreamHandler(sys.stderr))
-    root = logging.getLogger()
-    root.handlers = []
-    root.setLevel(logging.WARNING)
-    for service in services:
-        logger = logging.getLogger(service)
+    services = list(services)
+    files = {} if log_dir is None else {service: _file(log_dir, service) for service in services}
+    # What the bus says stands with the one service it serves; in a process of many, in a file of its own.
+    if log_dir is not None:
+        files[BUS] = files[services[0]] if len(services) == 1 else _file(log_dir, BUS)
+    for name in (*services, BUS):
+        logger = logging.getLogger(name)
         logger.setLevel(level)
         logger.propagate = False
         for old in logger.handlers:
             old.close()
-        logger.handlers = [*handlers]
-        if log_dir is not None:
-            logger.handlers.append(_file(log_dir, service))
-    for handler in {*handlers, *(h for s in services for h in logging.getLogger(s).handlers)}:
-        handler.setFormatter(formatter)
+        logger.handlers = [*handlers, *([files[name]] if name in files else [])] or [logging.NullHandler()]
+        for handler in logger.handlers:
+            handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
     root.handlers = [*handlers]
 
 

@@ -29,10 +29,16 @@ class Context(NamedTuple):
 
 
 def make_clock(settings: CommonSettings) -> Clock:
-    """The clock the settings ask for: the system's, or one that runs faster."""
-    if settings.speed == 1.0 and settings.start is None:
+    """The clock the settings ask for: the system's, or one that runs faster.
+
+    Raises:
+        UsageError: a speed without a start that processes could share.
+    """
+    if settings.start is None:
+        if settings.speed != 1.0:
+            raise UsageError("--speed needs --start, the same for all processes: else each has its own time")
         return SystemClock()
-    return ScaledClock(settings.speed, settings.start or SystemClock().now())
+    return ScaledClock(settings.speed, settings.start)
 
 
 def launch(
@@ -48,7 +54,7 @@ def launch(
     try:
         settings = load(service, kind, argv, description=description, example=example)
         clock = make_clock(settings.base)
-        configure((service, "broker"), clock, settings.base.log_level, settings.base.log_dir)
+        configure((service,), clock, settings.base.log_level, settings.base.log_dir)
     except RuntimeFaultError as error:
         sys.stderr.write(f"wattbus: {error}\n")
         return error.exit_code

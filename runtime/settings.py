@@ -10,6 +10,7 @@ import os
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
@@ -18,15 +19,18 @@ from dotenv import dotenv_values
 from msgspec import Meta
 
 from contracts.errors import ContractError
-from contracts.ids import Id, check_id, refuse_case_twins
+from contracts.ids import Id, check_id, refuse_case_twins, refuse_reserved
 from contracts.instant import Instant
 from runtime.errors import UsageError
+from runtime.flags import OneLineParser
 
 SERVICES = ("meter", "pvsim", "der_controller", "optimizer", "orchestrator", "recorder")
 TABLES = (*SERVICES, "reporter", "validator")
 """Whose tables a site file may have: the services on the bus, and the optimizer's counterparts over HTTP."""
 PREFIX = "WATTBUS_"
-NOT_SETTINGS = frozenset({"WATTBUS_CONFIG", "WATTBUS_REQUIRE_BROKERS", "WATTBUS_HEALTH_FILE"})
+NOT_SETTINGS = frozenset(
+    {"WATTBUS_CONFIG", "WATTBUS_REQUIRE_BROKERS", "WATTBUS_HEALTH_FILE", "WATTBUS_IMAGE"}
+)
 
 Url = Annotated[str, Meta(max_length=2000)]
 
@@ -64,6 +68,9 @@ class HouseSettings(CommonSettings, frozen=True, kw_only=True):
     """What a service that belongs to one house can be told."""
 
     house: Annotated[Id, Meta(description="which house")]
+
+    def __post_init__(self) -> None:
+        refuse_reserved(self.house)
 
 
 S = TypeVar("S", bound=CommonSettings)
@@ -141,6 +148,7 @@ def houses_in(document: Mapping[str, Any]) -> list[str]:
     try:
         for house in houses:
             check_id(house, "house")
+            refuse_reserved(house)
         refuse_case_twins(houses, "house")
     except ContractError as error:
         raise UsageError(str(error)) from error
@@ -164,20 +172,27 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], Path]:
         raise UsageError(f"{path}: can't be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not TOML: {error}") from error
-    tables = [(key, value) for key, value in document.items() if isinstance(value, dict)]
-    for key, value in tables:
-        if key == "house":
-            for house, services in value.items():
-                if not isinstance(services, dict):
-                    raise UsageError(
-                        f"{path}: house.{house} is no table: write [house.{house}.meter] and the like"
-                    )
-                for name in services:
-                    _known(name, TABLES, f"{path}: [house.{house}.{name}]")
-        else:
-            _known(key, (*TABLES, "house"), f"{path}: [{key}]")
+    _check_tables(document, path)
     houses_in(document)
     return document, path
+
+
+def _check_tables(document: Mapping[str, Any], path: Path) -> None:
+    """Every table has a name somebody reads, and what should be a table is one."""
+    for key, value in document.items():
+        if isinstance(value, dict) or key in (*TABLES, "house"):
+            _known(key, (*TABLES, "house"), f"{path}: [{key}]")
+            _check_table(value, key, path)
+    for house, services in document.get("house", {}).items():
+        _check_table(services, f"house.{house}", path)
+        for name, table in services.items():
+            _known(name, TABLES, f"{path}: [house.{house}.{name}]")
+            _check_table(table, f"house.{house}.{name}", path)
+
+
+def _check_table(value: object, name: str, path: Path) -> None:
+    if not isinstance(value, dict):
+        raise UsageError(f"{path}: {name} is no table: write [{name}] and its settings below")
 
 
 def _known(name: str, names: Iterable[str], where: str) -> None:
@@ -246,7 +261,7 @@ def _parse_flags(
     description: str,
     example: str,
 ) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog=f"wattbus {service.replace('_', '-')}",
         description=description,
         epilog=f"example: {example}" if example else None,
@@ -266,10 +281,12 @@ def _parse_flags(
         if alias := _alias(hint):
             text = f"{text} (or {alias})"
         flag = f"--{key.replace('_', '-')}"
+        # The unit may be left out: --wait 0 is --wait-s 0.
+        names = [flag, flag.removesuffix("-s")] if flag.endswith("-s") else [flag]
         if bare is bool:
             parser.add_argument(flag, help=text, action=argparse.BooleanOptionalAction)
         else:
-            parser.add_argument(flag, help=text.replace("%", "%%"), metavar="X")
+            parser.add_argument(*names, help=text.replace("%", "%%"), metavar="X")
     return vars(parser.parse_args(argv))
 
 
@@ -313,8 +330,12 @@ def _convert_one(hint: Any, value: _Value) -> Any:  # noqa: ANN401 - a setting o
     def hook(kind: type, item: Any) -> Any:  # noqa: ANN401 - msgspec's signature
         if kind is Path:
             return value.folder / str(item)
+        if kind is Instant and isinstance(item, datetime):
+            return Instant.of(item)
+        if kind is Instant and isinstance(item, str):
+            return Instant.parse(item)
         if kind is Instant:
-            return Instant.of(item) if not isinstance(item, str) else Instant.parse(item)
+            raise ValueError("no time: write it as 2024-07-01T00:00:00Z")
         raise NotImplementedError(kind.__name__)
 
     try:

@@ -2,26 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
-from contracts.instant import Instant
+from contracts.codec import decode_hook, encode_hook
 from runtime.errors import StoreError
 
 S = TypeVar("S", bound=msgspec.Struct)
-
-
-def _encode(value: object) -> str:
-    if isinstance(value, Instant):
-        return str(value)
-    raise NotImplementedError(type(value).__name__)
-
-
-def _decode(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's signature
-    if kind is Instant:
-        return Instant.parse(value)
-    raise NotImplementedError(kind.__name__)
 
 
 class Store(Generic[S]):
@@ -38,7 +26,7 @@ class Store(Generic[S]):
         self._value = initial
         if path is not None and path.exists():
             try:
-                self._value = msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=_decode)
+                self._value = msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=decode_hook)
             except (OSError, msgspec.DecodeError, ValueError) as error:
                 raise StoreError(
                     f"{path}: can't be read ({error}); restore it, or remove it to start afresh"
@@ -55,7 +43,7 @@ class Store(Generic[S]):
             StoreError: the disk is full or the folder can't be written; the former value stays.
         """
         if self._path is not None:
-            _replace(self._path, msgspec.json.encode(value, enc_hook=_encode))
+            _replace(self._path, msgspec.json.encode(value, enc_hook=encode_hook))
         self._value = value
 
 

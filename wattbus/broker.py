@@ -1,25 +1,25 @@
 """`wattbus broker`: the embedded MQTT broker alone, to try services one by one."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from runtime.clock import SystemClock
 from runtime.errors import UsageError
+from runtime.flags import OneLineParser, port
 from runtime.logs import configure
 from runtime.process import Context, run_process
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the broker until stopped; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="wattbus broker",
         description="An MQTT 3.1.1 broker for trying things out on this machine. It keeps nothing on disk, "
         "nor for readers who are away: use RabbitMQ, HiveMQ or Mosquitto for houses.",
         epilog="example: wattbus broker --port 1884",
     )
-    parser.add_argument("--port", type=int, default=1883, metavar="PORT", help="MQTT on 127.0.0.1 [1883]")
-    parser.add_argument("--ws-port", type=int, default=8083, metavar="PORT", help="over WebSocket [8083]")
+    parser.add_argument("--port", type=port, default=1883, metavar="PORT", help="MQTT on 127.0.0.1 [1883]")
+    parser.add_argument("--ws-port", type=port, default=8083, metavar="PORT", help="over WebSocket [8083]")
     given = parser.parse_args(argv)
     clock = SystemClock()
     try:
@@ -36,5 +36,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             await context.life.wait()
 
-    configure(("broker",), clock, "INFO", None)
+    configure((), clock, "INFO", None)
     return run_process(serve, clock)

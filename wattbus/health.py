@@ -1,19 +1,19 @@
 """`wattbus health`: whether this container's service has its brokers; for a container's health check."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.clock import SystemClock
+from runtime.flags import OneLineParser
 
 STALE_S = 15.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0 if the service touched WATTBUS_HEALTH_FILE in the last 15 s, else 1."""
-    argparse.ArgumentParser(
+    OneLineParser(
         prog="wattbus health",
         description="Exits 0 if the service touched WATTBUS_HEALTH_FILE in the last 15 s.",
         epilog="example: WATTBUS_HEALTH_FILE=/tmp/health wattbus health",

@@ -32,14 +32,14 @@ from pvsim.settings import PvsimSettings
 from recorder.service import RecorderService
 from recorder.settings import RecorderSettings
 from runtime.clock import Clock
-from runtime.errors import UsageError
+from runtime.errors import StoreError, UsageError
 from runtime.lifecycle import Lifecycle
 from runtime.settings import CommonSettings, Layered, houses_in, load, read_site
 from runtime.store import Store
 
 BATCH_VIRTUAL_S = 300.0
 """Of the recorder on the virtual clock: nobody waits for its rows, and each batch costs an fsync a file."""
-DRAIN_S = 3.0
+DRAIN_S = 1.0
 """How long what is under way may take to arrive, where the bus can't tell."""
 
 
@@ -185,6 +185,8 @@ class Neighbourhood:
             await self._clock.sleep(DRAIN_S * self._clock.speed)
             return
         while self._transport.backlog(durable):
+            if self.recorder.failing:
+                raise StoreError(f"readings are not written: {self.recorder.failing}")
             await self._clock.sleep(0.1 * self._clock.speed)
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from contracts.codec import FIRST_YEAR, LAST_YEAR
 from contracts.instant import Instant
 from runtime.errors import UsageError
+from runtime.flags import OneLineParser, port
 
 DEFAULT_SITE = Path(__file__).with_name("sites") / "simulated.toml"
 MAX = "max"
+
+LONGEST_S = 3660 * 86400
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -39,7 +43,7 @@ def parse_options(argv: Sequence[str] | None) -> Options:
     Raises:
         UsageError: a duration or a speed that is none.
     """
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="wattbus run",
         description="A whole neighbourhood in one process: meters, PV, batteries, cars, plans and commands.",
         epilog="example: wattbus run --for 24h --speed max --out out",
@@ -73,10 +77,10 @@ def parse_options(argv: Sequence[str] | None) -> Options:
         "--window", action=argparse.BooleanOptionalAction, default=True, help="let MQTT clients look in [yes]"
     )
     parser.add_argument(
-        "--window-port", type=int, default=1883, metavar="PORT", help="MQTT port on 127.0.0.1 [1883]"
+        "--window-port", type=port, default=1883, metavar="PORT", help="MQTT port on 127.0.0.1 [1883]"
     )
     parser.add_argument(
-        "--window-ws-port", type=int, default=8083, metavar="PORT", help="MQTT over WebSocket [8083]"
+        "--window-ws-port", type=port, default=8083, metavar="PORT", help="MQTT over WebSocket [8083]"
     )
     parser.add_argument(
         "--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="[INFO]"
@@ -103,9 +107,10 @@ def duration_s(text: str) -> float:
         UsageError: anything else.
     """
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])", text, re.ASCII)
-    if not found or float(found[1]) == 0:
-        raise UsageError(f"--for {text!r} is no duration: write 90s, 10m, 24h or 7d")
-    return float(found[1]) * _UNITS_S[found[2]]
+    seconds = float(found[1]) * _UNITS_S[found[2]] if found else 0.0
+    if not 0 < seconds <= LONGEST_S:
+        raise UsageError(f"--for {text!r} is no duration: write 90s, 10m, 24h or 7d, up to 3660d")
+    return seconds
 
 
 def start_instant(text: str | None, now: Instant, zone: ZoneInfo) -> Instant | None:
@@ -122,9 +127,12 @@ def start_instant(text: str | None, now: Instant, zone: ZoneInfo) -> Instant | N
             return Instant.of(
                 datetime.combine(today, time.fromisoformat(text.removeprefix("today@")), tzinfo=zone)
             )
-        return Instant.parse(text)
+        start = Instant.parse(text)
     except ValueError as error:
         raise UsageError(f"--start {text!r}: {error}; write 2024-07-01T06:00Z or today@15:00") from error
+    if not FIRST_YEAR <= start.year < LAST_YEAR - 10:
+        raise UsageError(f"--start {text!r}: a year from {FIRST_YEAR} to {LAST_YEAR - 11}")
+    return start
 
 
 def _speed(text: str) -> float:

@@ -62,7 +62,7 @@ def _run(options: Options, out: Path) -> int:
     site = load_site(options.site, flags, out, repeatable=options.speed is None)
     clock = _clock(options, ZoneInfo(site.common.timezone))
     configure(
-        (*SERVICES, "broker"),
+        SERVICES,
         clock,
         options.log_level,
         out / "log" if options.out else None,

@@ -12,7 +12,6 @@ from contracts.messages import (
     PowerSnapshot,
     PriceForecast,
     PvReading,
-    Schedule,
 )
 from energy.bill import Bill
 from energy.tariff import Tariff
@@ -64,7 +63,6 @@ class HouseBoard:
         self.ev: DerTelemetry | None = None
         self.snapshot: PowerSnapshot | None = None
         self.price: PriceForecast | None = None
-        self.schedule: Schedule | None = None
         self.command: DispatchCommand | None = None
         self.ack: CommandAck | None = None
         self.decisions: dict[str, Decision] = {}
@@ -108,8 +106,6 @@ class HouseBoard:
                 self.answers[message.result] += 1
             case PriceForecast():
                 self.price = message
-            case Schedule():
-                self.schedule = message
             case _:
                 pass
 
@@ -138,7 +134,10 @@ class HouseBoard:
             return
         hours = duration_s / 3600
         load_kw = last.power_w / 1000
-        pv_kw = self.pv.pv_w / 1000 if self.pv is not None and self.pv.timestamp == last.timestamp else 0.0
+        pv = self.pv
+        pv_kw = (pv.pv_w or 0.0) / 1000 if pv is not None and pv.timestamp == last.timestamp else 0.0
+        if last.measures == "grid":
+            load_kw = max(load_kw + pv_kw - battery_kw - ev_kw, 0.0)
         energy = self.energy
         energy.load_kwh += load_kw * hours
         energy.pv_kwh += pv_kw * hours

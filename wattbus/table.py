@@ -38,7 +38,7 @@ def _row(board: HouseBoard) -> list[Text]:
     return [
         Text(board.house, style="bold"),
         _number(None if board.reading is None else board.reading.power_w / 1000),
-        _number(None if board.pv is None else board.pv.pv_w / 1000, "yellow"),
+        _number(None if board.pv is None or board.pv.pv_w is None else board.pv.pv_w / 1000, "yellow"),
         _signed(None if battery is None else battery.current_output, "green", "magenta"),
         _number(None if battery is None else battery.current_soc, digits=0),
         _ev(board),

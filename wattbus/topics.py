@@ -1,15 +1,15 @@
 """`wattbus topics`: what travels where, as the code has it."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from contracts.topics import TOPICS
+from runtime.flags import OneLineParser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="wattbus topics",
         description="Every topic with its message and its delivery class.",
         epilog="example: wattbus topics --markdown",

@@ -8,8 +8,11 @@ import pytest
 
 from broker.bus import PlanesBus
 from contracts import topics
+from contracts.codec import decode, encode
+from contracts.errors import BadMessageError
 from contracts.instant import Instant
 from contracts.messages import (
+    Alert,
     CommandAck,
     Decision,
     DerTelemetry,
@@ -184,6 +187,7 @@ def test_a_car_gets_whole_amps_or_nothing() -> None:
             await house.measure(1.0)
             commands: list[DispatchCommand] = await heard(house.bus, topics.DER_COMMAND, clock, 20)
             acks = await heard(house.bus, topics.DER_ACK, clock, 10)
+            assert commands
             for command in commands:
                 assert command.setpoint_kw is None
                 assert command.setpoint_a is not None
@@ -209,20 +213,110 @@ def test_a_command_for_a_der_that_is_not_there_is_answered() -> None:
     run_virtual(main)
 
 
-def test_an_ack_with_a_higher_epoch_makes_ours_rise_and_is_stored() -> None:
+def command_of(issuer: str, epoch: int, seq: int, now: Instant, kw: float = 1.0) -> DispatchCommand:
+    return DispatchCommand(
+        command_id=f"{issuer}-{epoch}-{seq}", house="house-a", der_id="battery", issuer=issuer, epoch=epoch, seq=seq,
+        issued_at=now, valid_until=now.after(30), setpoint_kw=kw,
+    )  # fmt: skip
+
+
+COMMANDS = topics.DER_COMMAND.at(house="house-a", der_id="battery")
+
+
+def test_an_orchestrator_that_lost_its_memory_is_obeyed_again() -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with House(clock) as house:
+            # Another life of it had come to epoch 90 with this very DER.
+            await house.bus.publish(COMMANDS, command_of("main", 90, 100, clock.now()))
+            await house.measure(1.0)
+            await clock.sleep(25)
+            acks: list[CommandAck] = await heard(house.bus, topics.DER_ACK, clock, 20)
+            assert {(ack.epoch, ack.result) for ack in acks} == {(91, "accepted")}
+            assert house.store.load().epoch == 91
+
+    run_virtual(main)
+
+
+def test_of_two_orchestrators_the_later_commands_and_the_other_takes_over_when_it_is_gone() -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with House(clock) as house:
+            await house.measure(1.0)
+            await clock.sleep(21)
+            for seq in range(1, 6):
+                await house.bus.publish(COMMANDS, command_of("other", 50, seq, clock.now()))
+                await clock.sleep(10)
+            assert house.orchestrator._issuer.epoch == 5
+            commands = await heard(house.bus, topics.DER_COMMAND, clock, 60)
+            assert commands == []
+            commands = await heard(house.bus, topics.DER_COMMAND, clock, 60)
+            assert {command.epoch for command in commands} == {51}
+            kept = (topics.ALERT, topics.METER_READING, topics.PV_READING)
+            async with house.bus.subscribe(*kept, durable=topics.RECORDER) as deliveries:
+                waiting = house.transport.backlog(topics.RECORDER)
+                messages = [(await anext(deliveries)).message for _ in range(waiting)]
+            names = [message.name for message in messages if isinstance(message, Alert)]
+            assert "stood-down" in names
+
+    run_virtual(main)
+
+
+def test_an_absurd_epoch_in_an_ack_does_not_spoil_ours() -> None:
     async def main(clock: VirtualClock) -> None:
         async with House(clock) as house:
             ack = CommandAck(
-                command_id="other-9-1", house="house-a", der_id="battery", epoch=9, seq=1, timestamp=clock.now(),
-                result="accepted",
+                command_id="main-5-1", house="house-a", der_id="battery", epoch=5, seq=1, timestamp=clock.now(),
+                result="rejected", mark_epoch=2**62,
             )  # fmt: skip
             await house.bus.publish(topics.DER_ACK.at(house="house-a", der_id="battery"), ack)
             await house.measure(1.0)
             commands = await heard(house.bus, topics.DER_COMMAND, clock, 12)
-            assert {command.epoch for command in commands} == {10}
-            assert house.store.load().epoch == 10
+            assert {command.epoch for command in commands} == {5}
 
     run_virtual(main)
+
+
+def test_one_reading_from_the_future_stops_nothing() -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with House(clock) as house:
+            future = MeterReading(
+                house="house-a", meter="main", boot=1, seq=99, timestamp=clock.now().after(1e8), power_w=1.0
+            )
+            await house.bus.publish(topics.METER_READING.at(house="house-a", meter="main"), future)
+            await clock.sleep(1)
+            await house.measure(2.0)
+            snapshots = await heard(house.bus, topics.SNAPSHOT, clock, 12)
+            assert snapshots
+            assert snapshots[-1].house_load_kw == 2.0
+
+    run_virtual(main)
+
+
+def test_half_a_house_s_meters_are_no_load_to_decide_from() -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with House(clock) as house:
+            second = MeterReading(
+                house="house-a", meter="heating", boot=1, seq=1, timestamp=clock.now(), power_w=12_000.0
+            )
+            await house.bus.publish(topics.METER_READING.at(house="house-a", meter="heating"), second)
+            await house.measure(1.0)
+            assert (await heard(house.bus, topics.SNAPSHOT, clock, 5))[-1].house_load_kw == 13.0
+            await clock.sleep(60)
+            await house.measure(1.0)  # the heating's meter is silent
+            commands = await heard(house.bus, topics.DER_COMMAND, clock, 12)
+            assert commands
+            assert all(command.setpoint_kw == 0 for command in commands)
+            assert await heard(house.bus, topics.SNAPSHOT, clock, 12) == []
+
+    run_virtual(main)
+
+
+def test_a_plan_whose_lists_differ_in_length_is_refused_at_the_door() -> None:
+    good = encode(plan(1.0))
+    for bad in (b'"grid_power_kw":[1.0]', b'"grid_power_kw":[]'):
+        payload = good.replace(b'"grid_power_kw":[1.0,1.0,1.0,1.0]', bad)
+        assert payload != good
+        with pytest.raises(BadMessageError, match="as long"):
+            decode(Schedule, payload)
 
 
 def test_the_telemetry_has_the_reference_s_fourteen_fields_first() -> None:

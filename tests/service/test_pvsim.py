@@ -86,8 +86,8 @@ def test_a_recording_changes_gradually_and_keeps_its_energy() -> None:
     assert production(START.after(3600 * 2.5)) == hours[2]
 
 
-def test_a_recording_that_ends_puts_the_reading_aside() -> None:
-    async def main(clock: VirtualClock) -> int:
+def test_where_no_pv_value_is_known_the_meter_s_value_stands_alone() -> None:
+    async def main(clock: VirtualClock) -> PvReading:
         bus, transport = memory_bus(clock)
         life = Lifecycle()
         series = Series((START.unix_ms,), (5.0,), START.after(10).unix_ms)
@@ -99,6 +99,21 @@ def test_a_recording_that_ends_puts_the_reading_aside() -> None:
         life.stop()
         await task
         assert transport.backlog(topics.PVSIM) == 0
-        return bus.refused
+        async with bus.subscribe(topics.PV_READING, durable=topics.RECORDER) as deliveries:
+            answered: PvReading = (await anext(deliveries)).message
+            return answered
 
-    assert run_virtual(main) == 1
+    answered = run_virtual(main)
+    assert (answered.meter_w, answered.pv_w, answered.sum_w) == (500.0, None, None)
+
+
+def test_a_recording_off_the_hour_changes_gradually_too() -> None:
+    begin = START.after(1800)
+    series = Series(
+        tuple(begin.after(3600 * i).unix_ms for i in range(4)),
+        (0.0, 900.0, 1800.0, 900.0),
+        begin.after(4 * 3600).unix_ms,
+    )
+    production = recorded(series)
+    values = [production(begin.after(10 * i)) for i in range(4 * 360)]
+    assert max(abs(a - b) for a, b in pairwise(values)) < 10

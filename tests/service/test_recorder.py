@@ -241,7 +241,7 @@ def test_a_time_without_a_day_is_quarantined(tmp_path: Path) -> None:
     async def main(clock: VirtualClock) -> None:
         async with recording(clock, tmp_path, day_timezone="America/Costa_Rica") as place:
             await place.publish(meter(1, timestamp=Instant.parse("0001-01-01T00:00:00Z")), meter(2))
-        assert place.recorder.quarantined == 1
+        assert place.bus.refused == 1
         assert place.waiting == 0
 
     run_virtual(main)

@@ -141,6 +141,11 @@ def test_another_services_variables_are_not_ours_to_judge() -> None:
         ("[house.'../x'.meter]\n", "not an id"),
         ("[house.a.meter]\n[house.A.meter]\n", "differ only in case"),
         ("[house]\na = 1", "house.a is no table"),
+        ("house = 5", "house is no table"),
+        ("[house.a]\nmeter = 5", "house.a.meter is no table"),
+        ("[house.site.meter]\n", "taken by wattbus"),
+        ("start = 2024-07-01", "write it as"),
+        ("start = 5", "write it as"),
     ],
 )
 def test_a_bad_site_file_names_the_place(tmp_path: Path, text: str, says: str) -> None:
