@@ -15,8 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(VENV)/.installed  ## a neighbourhood of three real houses in this terminal
-	@rm -rf out/demo
-	@$(BIN)/wattbus run examples/neighbourhood.toml --start today@14:00 --speed 60 --for 4h --out out/demo --window $(DEMO)
+	@$(BIN)/wattbus run examples/neighbourhood.toml --start today@14:00 --speed 60 --for 4h --out out/demo-$$(date +%Y%m%d-%H%M%S) --window $(DEMO)
 
 test: lint types floors unit  ## style, types, floors, and every test
 

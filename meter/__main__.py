@@ -77,7 +77,7 @@ def _source(settings: MeterSettings, now: Instant) -> Source:
     if settings.source == "simulated":
         return SimulatedSource(HouseProfile(timezone=settings.timezone, max_w=settings.max_w), seed)
     if settings.csv is None:
-        raise UsageError("wattbus meter: --source csv needs --csv FILE: the recorded file to play")
+        raise UsageError("meter: --source csv needs --csv FILE: the recorded file to play")
     series = read_series(settings.csv, settings.csv_column)
     if settings.csv_rebase:
         series = to_present(series, now)

@@ -29,6 +29,7 @@ CHEAP_SHARE = 0.8
 POWER_KW_MAX = 1e5
 """Up to here the balance holds to its tolerance."""
 _TRIFLE_KW = 0.005
+EMPTY_PERCENT = 0.5
 
 
 class Flows(NamedTuple):
@@ -60,7 +61,8 @@ def compute_flows(inputs: PowerFlowInputs, constraints: Constraints, objectives:
         verdicts.append(verdict)
         battery_kw = verdict.given_kw
     net_kw = inputs.house_load_kw + ev_kw + battery_kw - inputs.pv_kw
-    export_kw = min(max(-net_kw, 0.0), constraints.physical.max_grid_export_kw)
+    surplus_kw = max(0.0, -net_kw)
+    export_kw = min(surplus_kw, constraints.physical.max_grid_export_kw)
     snapshot = PowerSnapshot(
         house=inputs.house,
         timestamp=inputs.timestamp,
@@ -68,9 +70,9 @@ def compute_flows(inputs: PowerFlowInputs, constraints: Constraints, objectives:
         house_load_kw=inputs.house_load_kw,
         battery_power_kw=battery_kw,
         ev_power_kw=ev_kw,
-        grid_import_kw=max(net_kw, 0.0),
+        grid_import_kw=max(0.0, net_kw),
         grid_export_kw=export_kw,
-        curtailed_kw=max(-net_kw, 0.0) - export_kw,
+        curtailed_kw=surplus_kw - export_kw,
     )
     if not snapshot.verify_power_balance():
         raise PowerBalanceError(snapshot)
@@ -176,6 +178,9 @@ def _battery(
     given_kw = min(max(wish.power_kw, bounds.least_kw), bounds.most_kw)
     tier: Tier = "economic"
     limit, text = wish.name, wish.does
+    least_percent = constraints.safety.battery_min_soc_percent
+    if abs(wish.power_kw) <= _TRIFLE_KW and battery.soc_percent <= least_percent + EMPTY_PERCENT:
+        text = f"The battery is at its least, {least_percent:.0f} %: it waits for a better hour to charge."
     if abs(given_kw - wish.power_kw) > _TRIFLE_KW:
         tier, limit = bounds.least if given_kw > wish.power_kw else bounds.most
         text = f"{wish.would}, but {limit}: the battery {_does(given_kw)}."

@@ -309,8 +309,8 @@ class HouseModel:
             import_price=objectives.import_price,
             currency=objectives.currency,
             urgency=verdict.urgency,
-            asked_kw=verdict.asked_kw,
-            given_kw=verdict.given_kw,
+            asked_kw=round(verdict.asked_kw, 4),
+            given_kw=round(verdict.given_kw, 4),
             alternative=verdict.alternative,
             sentence=verdict.sentence,
         )

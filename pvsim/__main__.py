@@ -57,7 +57,7 @@ def build(settings: Layered[PvsimSettings], clock: Clock) -> Callable[[str], Pro
 def _production(settings: PvsimSettings, house: str, clock: Clock) -> Production:
     if settings.source == "csv":
         if settings.csv is None:
-            raise UsageError("wattbus pvsim: --source csv needs --csv FILE: the recorded file to play")
+            raise UsageError("pvsim: --source csv needs --csv FILE: the recorded file to play")
         series = read_series(settings.csv, settings.csv_column)
         return recorded(to_present(series, clock.now()) if settings.csv_rebase else series)
     try:

@@ -10,7 +10,7 @@ from broker.errors import BusError
 from broker.port import Bus, Delivery
 from contracts import topics
 from contracts.errors import ContractError
-from contracts.messages import Alert
+from contracts.messages import Alert, PvReading
 from energy.zones import zone_of
 from recorder.batches import Batches
 from recorder.files import AppendFile, Opener
@@ -23,6 +23,8 @@ from runtime.logs import get_log
 
 RETRY_FIRST_S = 0.25
 RETRY_MAX_S = 5.0
+UNANSWERED_S = 60.0
+"""A house with PV whose readings nobody has answered for so long gets a warning, again and again."""
 SAY_EVERY = 12
 """Of so many tries one is told."""
 
@@ -53,6 +55,7 @@ class RecorderService:
         self.rows_written = 0
         self.duplicates = 0
         self.quarantined = 0
+        self._unanswered: dict[tuple[str, str], float] = {}
         self.failing = ""
         """Why the disk does not take what is waiting; empty when it does."""
         self._tries = 0
@@ -76,6 +79,7 @@ class RecorderService:
                 self._log.info("recorder started", data_dir=str(own.data_dir), days_of=own.day_timezone)
                 writing = group.create_task(self._write_batches(folder))
                 async for delivery in self._life.each(deliveries):
+                    self._watch_pv(delivery.message)
                     if is_covered(delivery.message):
                         await self._acknowledge(delivery)
                     else:
@@ -83,6 +87,18 @@ class RecorderService:
                 self._batches.close()
                 await writing
         self._log.info("recorder stopped", rows=self.rows_written, duplicates=self.duplicates)
+
+    def _watch_pv(self, message: Any) -> None:  # noqa: ANN401 - a reading or an alert
+        """Say so if a house's readings wait for a PV simulator that does not answer."""
+        if isinstance(message, PvReading):
+            self._unanswered.pop((message.house, message.meter), None)
+        elif is_covered(message):
+            now_s = self._clock.monotonic()
+            since_s = self._unanswered.setdefault((message.house, message.meter), now_s)
+            if now_s - since_s >= UNANSWERED_S:
+                self._unanswered[message.house, message.meter] = now_s
+                text = "no rows: readings wait for a PV simulator. Start pvsim, or the meter with --no-pv"
+                self._log.warning(text, house=message.house, meter=message.meter)
 
     async def _write_batches(self, folder: DataFolder) -> None:
         while batch := await self._batches.take():

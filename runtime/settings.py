@@ -318,7 +318,7 @@ def _convert(service: str, kind: type[S], kinds: Mapping[str, Any], values: Mapp
     try:
         return kind(**converted)
     except ValueError as error:
-        raise UsageError(f"wattbus {service.replace('_', '-')}: {error}") from error
+        raise UsageError(f"{service.replace('_', '-')}: {error}") from error
 
 
 def _convert_one(hint: Any, value: _Value) -> Any:  # noqa: ANN401 - a setting of any type

@@ -35,6 +35,7 @@ HEARD = (
     topics.DECISION,
     topics.PRICE,
 )
+START_UP_S = 2.0
 REPEATABLE_START = datetime(2024, 7, 1)  # noqa: DTZ001 - on the clocks of whatever site
 """Where a run on the virtual clock begins, on the site's own clocks, unless told otherwise."""
 
@@ -104,7 +105,8 @@ def _clock(options: Options, zone: ZoneInfo) -> Clock:
         return VirtualClock(start or Instant.of(REPEATABLE_START.replace(tzinfo=zone)))
     if options.speed == 1.0 and start is None:
         return SystemClock()
-    return ScaledClock(options.speed, start or now, anchor=now)
+    # What must start first does so before the run's time begins.
+    return ScaledClock(options.speed, start or now, anchor=now.after(START_UP_S))
 
 
 async def _open_window(

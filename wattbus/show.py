@@ -5,7 +5,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -87,8 +87,10 @@ class Show:
                 done = tick.at.seconds_since(self._begin)
                 progress.update(task, completed=done, description=self._local(tick.at))
 
-    def _table(self) -> Table:
-        return live_table(self._boards.values(), self._clock.now().local(self._zone), self._note)
+    def _table(self) -> Group:
+        return live_table(
+            self._boards.values(), self._clock.now().local(self._zone), self._note, self._console.width
+        )
 
     def _local(self, moment: Instant) -> str:
         return f"{moment.local(self._zone):%Y-%m-%d %H:%M %Z}"
@@ -119,55 +121,49 @@ def _rows_of(house: str, rows: Mapping[tuple[str, str], int]) -> int:
 
 
 def _energies(boards: Mapping[str, HouseBoard], rows: Mapping[tuple[str, str], int], hours: float) -> Table:
-    table = Table(title=f"After {hours:.1f} h", title_justify="left")
-    for heading in ("House", "CSV rows", "Load kWh", "PV kWh", "EV kWh", "Charged kWh", "Discharged kWh"):
-        table.add_column(heading, justify="left" if heading == "House" else "right")
-    for heading in ("Commands", "Accepted", "Rejected", "Expired"):
+    caption = "Commands: sent, then accepted / rejected / expired."
+    table = Table(title=f"After {hours:.1f} h", title_justify="left", caption=caption, caption_justify="left")
+    table.add_column("House", no_wrap=True)
+    for heading in (
+        "CSV rows",
+        "Load kWh",
+        "PV kWh",
+        "EV kWh",
+        "Charged kWh",
+        "Used kWh",
+        "Commands",
+        "Answers",
+    ):
         table.add_column(heading, justify="right")
     for house, board in boards.items():
         energy = board.energy
         kwh = (energy.load_kwh, energy.pv_kwh, energy.ev_kwh, energy.charged_kwh, energy.discharged_kwh)
-        counts = (board.sent, *(board.answers[result] for result in ("accepted", "rejected", "expired")))
-        table.add_row(
-            house, str(_rows_of(house, rows)), *(f"{x:.2f}" for x in kwh), *(str(n) for n in counts)
-        )
+        answers = " / ".join(str(board.answers[result]) for result in ("accepted", "rejected", "expired"))
+        table.add_row(house, str(_rows_of(house, rows)), *(f"{x:.2f}" for x in kwh), str(board.sent), answers)
     return table
 
 
 def _costs(boards: Mapping[str, HouseBoard]) -> Table:
-    table = Table(
-        title="Costs",
-        title_justify="left",
-        caption="Demand: a month's charge for these peaks. Stored: what the battery holds more than before.",
+    caption = (
+        "Without and with the battery. Saved: on energy, what is stored more or less counted at the mean\n"
+        "price to come. Demand: a month's charge, if these quarter-hour peaks were the month's."
     )
-    for heading in (
-        "House",
-        "Energy without",
-        "with battery",
-        "Demand without",
-        "with",
-        "Saved",
-        "Stored kWh",
-        "Peak kW without",
-        "with",
-    ):
-        table.add_column(heading, justify="left" if heading == "House" else "right")
+    table = Table(title="Costs", title_justify="left", caption=caption, caption_justify="left")
+    table.add_column("House", no_wrap=True)
+    for heading in ("Energy", "with", "Stored kWh", "Saved", "Peak kW", "with", "Demand", "with"):
+        table.add_column(heading, justify="right")
     for house, board in boards.items():
         without, with_battery = board.bill_without.costs(), board.bill.costs()
-        money = (
-            without.energy - without.export,
-            with_battery.energy - with_battery.export,
-            without.demand,
-            with_battery.demand,
-        )
-        saved = without.total - with_battery.total
         table.add_row(
             house,
-            *(f"{amount:.2f} {board.currency}" for amount in money),
-            f"{saved:+.2f} {board.currency}",
+            f"{without.energy - without.export:.2f}",
+            f"{with_battery.energy - with_battery.export:.2f}",
             f"{board.stored_kwh():+.2f}",
+            f"{board.saved():+.2f} {board.currency}",
             f"{without.peak_kw:.2f}",
             f"{with_battery.peak_kw:.2f}",
+            f"{without.demand:.2f}",
+            f"{with_battery.demand:.2f}",
         )
     return table
 
@@ -183,6 +179,7 @@ def _as_data(board: HouseBoard, rows: Mapping[tuple[str, str], int]) -> dict[str
         "snapshots": board.snapshots,
         "unbalanced": board.unbalanced,
         "currency": board.currency,
+        "saved": round(board.saved(), 6),
         "without_battery": board.bill_without.costs(),
         "with_battery": board.bill.costs(),
     }

@@ -3,16 +3,19 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from wattbus.scoreboard import HouseBoard
 
 NOTHING = Text("-", style="dim")
+WIDE = 140
+"""From so many columns on the commands and reasons stand in the table."""
 
 
-def live_table(boards: Iterable[HouseBoard], now: datetime, note: str) -> Table:
-    """What is happening now.
+def live_table(boards: Iterable[HouseBoard], now: datetime, note: str, width: int = WIDE) -> Group:
+    """What is happening now; on a narrow terminal the reasons stand below the table.
 
     Signs are those of the bus: battery + charging, grid + import.
 
@@ -20,17 +23,20 @@ def live_table(boards: Iterable[HouseBoard], now: datetime, note: str) -> Table:
         boards: one row each.
         now: on the site's own clocks.
         note: stands below.
+        width: of the terminal [characters].
     """
-    table = Table(
-        title=f"wattbus  {now:%Y-%m-%d %H:%M:%S %Z}", caption=note, expand=True, title_justify="left"
-    )
+    boards = list(boards)
+    wide = width >= WIDE
+    table = Table(title=f"wattbus  {now:%Y-%m-%d %H:%M:%S %Z}", expand=wide, title_justify="left")
     for heading in ("House", "Load kW", "PV kW", "Battery kW", "SoC %", "EV kW", "Grid kW", "Price"):
         table.add_column(heading, justify="left" if heading == "House" else "right", no_wrap=True)
-    table.add_column("Last command", no_wrap=True)
-    table.add_column("Why", ratio=1)
+    if wide:
+        table.add_column("Last command", no_wrap=True)
+        table.add_column("Why", ratio=1)
     for board in boards:
-        table.add_row(*_row(board))
-    return table
+        table.add_row(*_row(board), *((_command(board), _why(board)) if wide else ()))
+    reasons = [] if wide else [Text.assemble((f"{board.house}: ", "bold"), _why(board)) for board in boards]
+    return Group(table, *reasons, Text(note, style="dim"))
 
 
 def _row(board: HouseBoard) -> list[Text]:
@@ -46,8 +52,6 @@ def _row(board: HouseBoard) -> list[Text]:
             None if snapshot is None else snapshot.grid_import_kw - snapshot.grid_export_kw, "red", "cyan"
         ),
         _price(board) if ev is not None or battery is not None else NOTHING,
-        _command(board),
-        _why(board),
     ]
 
 
@@ -76,7 +80,7 @@ def _price(board: HouseBoard) -> Text:
     price = board.price_now()
     if price is None or board.price is None:
         return NOTHING
-    return Text(f"{price:g} {board.price.currency}")
+    return Text(f"{price:.2f} {board.price.currency}/kWh")
 
 
 def _command(board: HouseBoard) -> Text:

@@ -29,6 +29,12 @@ def test_the_present_is_covered_on_the_same_weekday_at_the_same_hour(seconds: in
         assert shift_s % (364 * 86400) == 0
 
 
+def test_a_day_is_moved_by_whole_days() -> None:
+    moved = to_present(series(1), FIRST.after(5 * 86400 + 3600))
+    assert moved.start == FIRST.after(5 * 86400)
+
+
 def test_what_is_too_short_is_said() -> None:
-    with pytest.raises(OutsideSeriesError, match="shorter than a week"):
-        to_present(series(2), FIRST.after(5 * 86400))
+    hour = Series((FIRST.unix_ms,), (1.0,), FIRST.after(3600).unix_ms)
+    with pytest.raises(OutsideSeriesError, match="does not cover that hour"):
+        to_present(hour, FIRST.after(5 * 86400 + 7200))
