@@ -166,6 +166,7 @@ class Window(Broker):  # type: ignore[misc] # amqtt is not typed
             raise UsageError(
                 f"port {taken} is taken: another broker or run listens there; choose others with "
                 "--window-port and --window-ws-port (wattbus broker: --port and --ws-port)"
+                "--window-port and --window-ws-port (wattbus broker: --port and --ws-port)"
             ) from error
 
     async def close(self) -> None:

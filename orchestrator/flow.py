@@ -246,6 +246,8 @@ def _scheduled_wish(
     if planned_kw < -_TRIFLE_KW:
         wish_kw = planned_kw if grid_kw < 0 else min(ceiling_kw, 0.0)
         text = f"The plan uses the battery now{price} ({battery.soc_percent:.0f} % full)."
+        if wish_kw >= -_TRIFLE_KW:
+            text = f"The house needs nothing from the battery now ({battery.soc_percent:.0f} % full)."
         return _Wish(wish_kw, "schedule", text, f"The plan would use the battery{price}")
     if objectives.demand_priced and grid_kw >= 0 and ceiling_kw < planned_kw - _TRIFLE_KW:
         text = f"The battery keeps the grid at the planned {grid_kw:.2f} kW, for no new peak."

@@ -117,7 +117,7 @@ class HouseBoard:
         return (battery.current_soc - self.first_soc_percent) / 100 * (battery.capacity_kwh or 0.0)
 
     def saved(self) -> float:
-        """What the battery saved on energy; what it holds more than before counts at the mean price to come."""
+        """What the battery saved on energy; what it holds more counts at the mean price to come."""
         without, with_battery = self.bill_without.costs(), self.bill.costs()
         spent = (without.energy - without.export) - (with_battery.energy - with_battery.export)
         prices = self.price.import_price if self.price is not None else [0.0]

@@ -62,6 +62,7 @@ def _number(value: float | None, style: str = "", digits: int = 2) -> Text:
 def _signed(value: float | None, plus: str, minus: str) -> Text:
     if value is None:
         return NOTHING
+    value = round(value, 2) + 0.0  # no -0.00
     return Text(f"{value:+.2f}", style=plus if value > 0 else minus if value < 0 else "dim")
 
 
