@@ -160,12 +160,9 @@ class Window(Broker):  # type: ignore[misc] # amqtt is not typed
                 await server.close_instance()
             why = error.__cause__
             if isinstance(why, OSError) and why.errno != errno.EADDRINUSE:
-                raise UsageError(
-                    f"port {taken} can't be listened on ({why}): choose others with --window-port and --window-ws-port (wattbus broker: --port, --ws-port)"
-                ) from error
+                raise UsageError(f"port {taken} can't be listened on: {why}") from error
             raise UsageError(
                 f"port {taken} is taken: another broker or run listens there; choose others with "
-                "--window-port and --window-ws-port (wattbus broker: --port and --ws-port)"
                 "--window-port and --window-ws-port (wattbus broker: --port and --ws-port)"
             ) from error
 
