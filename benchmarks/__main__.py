@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("flow", "bus", "day")
+NAMES = ("flow", "bus", "http", "day")
 
 
 def main() -> int:

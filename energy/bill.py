@@ -1,14 +1,11 @@
-"""What a stretch of grid power costs: energy by its price, and the month's peaks by period."""
+"""What a stretch of grid power costs: energy by its price, and the billing month's peaks by period."""
 
 from collections import defaultdict
 
 import msgspec
 
 from contracts.instant import Instant
-from energy.tariff import Tariff
-
-DEMAND_STEP_S = 900.0
-"""A peak is the highest mean over a quarter of an hour."""
+from energy.tariff import BillingMonth, Tariff
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,7 +17,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     import_kwh: float
     export_kwh: float
     peak_kw: float
-    """The highest quarter-hour mean of the import, whatever the period."""
+    """The highest mean import over the tariff's measurement interval, whatever the period."""
 
     @property
     def total(self) -> float:
@@ -29,7 +26,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bill:
-    """Adds up grid power under a tariff; demand is charged per period and calendar month of its zone."""
+    """Adds up grid power under a tariff; demand per period (or group) and billing month."""
 
     def __init__(self, tariff: Tariff) -> None:
         self._tariff = tariff
@@ -37,10 +34,10 @@ class Bill:
         self._export = 0.0
         self._import_kwh = 0.0
         self._export_kwh = 0.0
-        self._quarter_kwh: dict[int, float] = defaultdict(float)
+        self._interval_kwh: dict[int, float] = defaultdict(float)
 
     def add(self, start: Instant, duration_s: float, grid_kw: float) -> None:
-        """Count mean grid power over an interval within one hour.
+        """Count mean grid power over an interval within one hour, and one interval of the demand meter.
 
         Args:
             start: its beginning.
@@ -48,26 +45,25 @@ class Bill:
             grid_kw: + import / - export.
         """
         kwh = grid_kw * duration_s / 3600
-        period = self._tariff.period_at(start)
+        prices = self._tariff.series(start, duration_s, 1)
         if kwh >= 0:
-            self._energy += kwh * period.import_price
+            self._energy += kwh * prices.import_price[0]
             self._import_kwh += kwh
-            self._quarter_kwh[start.floor(DEMAND_STEP_S).unix_ms] += kwh
+            self._interval_kwh[self._tariff.demand_interval_at(start).unix_ms] += kwh
         else:
-            self._export += -kwh * (period.export_price or 0.0)
+            self._export += -kwh * prices.export_price[0]
             self._export_kwh -= kwh
 
     def costs(self) -> Costs:
         """The bill so far."""
-        peaks: dict[tuple[str, int, int], tuple[float, float]] = {}
+        peaks: dict[tuple[str, BillingMonth], tuple[float, float]] = {}
         highest_kw = 0.0
-        for at_ms, kwh in self._quarter_kwh.items():
+        for at_ms, kwh in self._interval_kwh.items():
             at = Instant.at_ms(at_ms)
-            mean_kw = kwh * 3600 / DEMAND_STEP_S
+            mean_kw = kwh * 3600 / self._tariff.demand_interval_s
             highest_kw = max(highest_kw, mean_kw)
             period = self._tariff.period_at(at)
-            local = at.local(self._tariff.zone)
-            key = (period.name, local.year, local.month)
+            key = (period.demand_group, self._tariff.billing_month(at))
             peaks[key] = max(peaks.get(key, (0.0, 0.0)), (mean_kw, period.demand_price))
         return Costs(
             energy=self._energy,

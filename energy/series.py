@@ -43,6 +43,11 @@ class Series(msgspec.Struct, frozen=True):
         """Length of the last interval [s], which is the usual one."""
         return (self.end_ms - self.times_ms[-1]) / 1000.0
 
+    def covers(self, start: Instant, duration_s: float) -> bool:
+        """Whether it has a value all through [start, start + duration_s), and at `start` itself."""
+        begin_ms = start.unix_ms
+        return self.times_ms[0] <= begin_ms < self.end_ms and begin_ms + duration_s * 1000 <= self.end_ms
+
     def at(self, instant: Instant) -> float:
         """The value that holds at an instant.
 

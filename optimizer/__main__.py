@@ -1,24 +1,35 @@
-"""`wattbus optimizer`: settings, bus and service put together."""
+"""`wattbus optimizer`: settings, bus, HTTP and service put together."""
 
+import asyncio
 import sys
-from collections.abc import Sequence
-from importlib.util import find_spec
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
+from broker.bus import PlanesBus
 from broker.connect import open_bus, presence_of
+from broker.memory import MemoryTransport
+from broker.quarantine import Quarantine
 from contracts.topics import SITE
+from optimizer.needs import SERVER, SOLVER, complain, missing
 from optimizer.settings import OptimizerSettings
+from runtime.errors import UsageError
+from runtime.logs import get_log
 from runtime.process import Context, launch
 from runtime.settings import Layered
 
-NEEDED = ("cvxpy", "highspy", "numpy")
+if TYPE_CHECKING:
+    from optimizer.service import OptimizerService
+    from optimizer.sources import BmsBridge, ReporterForecasts
+
+HOUSE = "main"
+"""The house behind a Reporter and a BMS, where no site file names any."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; returns the exit code."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        sys.stderr.write(f"wattbus: {', '.join(missing)} not installed: pip install 'wattbus[optimizer]'\n")
-        return 2
+    if lacking := missing(SOLVER):
+        return complain(lacking, "optimizer")
     return launch(
         "optimizer",
         OptimizerSettings,
@@ -30,13 +41,102 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def serve(settings: Layered[OptimizerSettings], context: Context) -> None:
-    """Run the service on the bus its settings name."""
+    """Run the service on the bus its settings name, and with what they name over HTTP."""
     # Imported here: without CVXPY there is one line to read, and --help does not wait for it.
     from optimizer.service import OptimizerService
 
+    houses = settings.houses or {HOUSE: settings.base}
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(_bus(settings.base, houses, context))
+        outside, bridges = await stack.enter_async_context(_outside(houses, bus, context))
+        optimizer = OptimizerService(settings, bus, context.clock, context.life, outside=outside)
+
+        def ailing() -> str:
+            away = [] if bus.connected else ["a broker is away"]
+            return "; ".join([*away, *(bridge.ailing for bridge in bridges if bridge.ailing)])
+
+        await stack.enter_async_context(_api(optimizer, settings.base, context, ailing))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(optimizer.run())
+            for bridge in bridges:
+                group.create_task(bridge.run())
+
+
+@asynccontextmanager
+async def _bus(
+    base: OptimizerSettings, houses: Mapping[str, OptimizerSettings], context: Context
+) -> AsyncIterator[PlanesBus]:
+    """The bus of the URLs; one in memory where every house has all it needs over HTTP."""
+    alone = all(house.reporter_base_url and house.bms_base_url for house in houses.values())
+    if alone and not (base.readings_url or base.live_url):
+        transport = MemoryTransport()
+        quarantine = Quarantine(base.state_dir / "quarantine" / "optimizer", context.clock)
+        bus = PlanesBus(transport, transport, context.clock, client="optimizer", quarantine=quarantine)
+        try:
+            yield bus
+        finally:
+            await bus.close()
+        return
     presence = presence_of(SITE, "optimizer", "main")
-    async with open_bus(settings.base, context.clock, client="optimizer", presence=presence) as bus:
-        await OptimizerService(settings, bus, context.clock, context.life).run()
+    async with open_bus(base, context.clock, client="optimizer", presence=presence) as bus:
+        yield bus
+
+
+@asynccontextmanager
+async def _outside(
+    houses: Mapping[str, OptimizerSettings], bus: PlanesBus, context: Context
+) -> "AsyncIterator[tuple[ReporterForecasts | None, list[BmsBridge]]]":
+    """The houses' Reporters, and their batteries behind a BMS.
+
+    Raises:
+        UsageError: some are named, but there is no HTTP client.
+    """
+    if not any(house.reporter_base_url or house.bms_base_url for house in houses.values()):
+        yield None, []
+        return
+    if lacking := missing(SERVER):
+        raise UsageError(
+            f"reporter_base_url, bms_base_url: {', '.join(lacking)} not installed: "
+            "pip install 'wattbus[server]'"
+        )
+    from optimizer.remote import Bms, Reporter, open_client
+    from optimizer.sources import BmsBridge, RemoteBattery, ReporterForecasts
+
+    clock, life = context
+    async with open_client() as http:
+        reporters = {
+            name: Reporter(house.reporter_base_url, http, clock)
+            for name, house in houses.items()
+            if house.reporter_base_url
+        }
+        batteries = [
+            RemoteBattery(name, house.battery(), Bms(house.bms_base_url, http, clock))
+            for name, house in houses.items()
+            if house.bms_base_url
+        ]
+        bridges = [BmsBridge(battery, bus, clock, life) for battery in batteries]
+        yield ReporterForecasts(reporters), bridges
+
+
+@asynccontextmanager
+async def _api(
+    optimizer: "OptimizerService", base: OptimizerSettings, context: Context, ailing: Callable[[], str]
+) -> AsyncIterator[None]:
+    """The HTTP API, if it is wanted and installed."""
+    log = get_log("optimizer")
+    if base.service_port == 0:
+        yield
+        return
+    if lacking := missing(SERVER):
+        log.warning("no HTTP API", lacking=", ".join(lacking), install="pip install 'wattbus[server]'")
+        yield
+        return
+    from optimizer.api import optimizer_api
+    from runtime.http import serving
+
+    app = optimizer_api(optimizer, base, context.clock, ailing)
+    async with serving(app, base.service_host, base.service_port, log):
+        yield
 
 
 if __name__ == "__main__":

@@ -1,18 +1,22 @@
-"""What a house will consume and produce, from what was measured: forecasters, and how well they do."""
+"""What a house will consume and produce: of several forecasters, the one that has done best of late."""
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import pairwise
-from math import fsum
-from statistics import fmean
-from typing import NamedTuple, Protocol
+from math import fsum, inf, isnan
+from typing import NamedTuple
+
+import numpy as np
 
 from contracts.instant import Instant
 from energy.series import Series
+from optimizer.forecasters import ClearSky, DayPersistence, Forecaster, Sky, WeekdayMean
+from optimizer.history import DAY_S, KEEP_DAYS, FloatArray, History
 
-DAY_S = 86400.0
-KEEP_DAYS = 15
-"""How far back is remembered: two weeks, and the day in hand."""
 W_PER_KW = 1000.0
+TRIALS_A_DAY = 4
+"""How often each forecaster foretells the next 24 h, to be held against what came."""
+SCORED_DAYS = 14
 
 
 class Recorded(NamedTuple):
@@ -22,98 +26,87 @@ class Recorded(NamedTuple):
     pv: Series | None = None
 
 
-class History:
-    """Means of one quantity by step [kW], of the last `KEEP_DAYS` days.
+class _Score(NamedTuple):
+    """How far one trial was off, added up over its slots."""
 
-    A step is counted since the epoch: slot s runs from s * step_s.
-    """
-
-    def __init__(self, step_s: float) -> None:
-        self.step_s = step_s
-        self.slots_a_day = round(DAY_S / step_s)
-        self._means: dict[int, float] = {}
-
-    def __len__(self) -> int:
-        return len(self._means)
-
-    def at(self, slot: int) -> float | None:
-        """The mean in a slot; None if nothing was measured."""
-        return self._means.get(slot)
-
-    def add(self, slot: int, mean_kw: float) -> None:
-        """Keep a slot's mean, the slots in rising order, and forget what is too old."""
-        self._means[slot] = mean_kw
-        oldest = slot - KEEP_DAYS * self.slots_a_day
-        while (first := next(iter(self._means))) < oldest:
-            del self._means[first]
-
-    def slot_of(self, at: Instant) -> int:
-        """The slot that holds an instant."""
-        return at.unix_ms // round(self.step_s * 1000)
-
-    def start_of(self, slot: int) -> Instant:
-        """When a slot begins."""
-        return Instant.at_ms(slot * round(self.step_s * 1000))
+    absolute_kw: float
+    squared_kw2: float
+    slots: int
 
 
-class Forecaster(Protocol):
-    """Says the mean of a slot to come, from the slots before `now_slot` alone."""
+class _Trial(NamedTuple):
+    """The next 24 h, foretold by each forecaster."""
 
-    name: str
-
-    def predict(self, history: History, slot: int, now_slot: int) -> float | None:
-        """The mean [kW]; None if the history does not say."""
-
-
-class DayPersistence:
-    """The same time a day ago; where that is missing, the mean of the other days held at that time.
-
-    Of those, the days a whole number of weeks away count alone, if there are any.
-    """
-
-    name = "persistence-1d"
-
-    def predict(self, history: History, slot: int, now_slot: int) -> float | None:
-        day = history.slots_a_day
-        nearest = max(1, -((now_slot - 1 - slot) // day))
-        yesterday = history.at(slot - nearest * day)
-        if yesterday is not None:
-            return yesterday
-        held = [(days, history.at(slot - days * day)) for days in range(nearest + 1, KEEP_DAYS + 1)]
-        known = [(days, kw) for days, kw in held if kw is not None]
-        same_weekday = [kw for days, kw in known if days % 7 == 0]
-        values = same_weekday or [kw for _, kw in known]
-        return fmean(values) if values else None
+    now_slot: int
+    predictions: list[FloatArray]
 
 
 class Outlook:
-    """One quantity of one house: its history, its forecaster, and how far that one was off.
+    """One quantity of one house: its history, its forecasters, and how far each was off.
 
     Args:
         step_s: length of a slot [s]; a whole number of them makes a day.
+        forecasters: the first is used until there is something to choose by.
         blank_kw: what is expected when nothing was ever measured.
         hold_last: expect the last mean rather than `blank_kw` where the forecaster has no answer.
     """
 
-    def __init__(self, step_s: float, *, blank_kw: float, hold_last: bool) -> None:
+    def __init__(
+        self, step_s: float, forecasters: Sequence[Forecaster], *, blank_kw: float, hold_last: bool
+    ) -> None:
         self.history = History(step_s)
-        self.forecaster: Forecaster = DayPersistence()
+        self._forecasters = tuple(forecasters)
+        self._scores = [deque[_Score](maxlen=SCORED_DAYS * TRIALS_A_DAY) for _ in self._forecasters]
+        self._trials: deque[_Trial] = deque()
+        self._best = 0
         self._blank_kw = blank_kw
         self._hold_last = hold_last
         self._last_kw: float | None = None
-        self._errors: deque[float] = deque(maxlen=(KEEP_DAYS - 1) * self.history.slots_a_day)
+
+    @classmethod
+    def of_load(cls, step_s: float, blank_kw: float) -> "Outlook":
+        """Of what a house consumes."""
+        return cls(step_s, (DayPersistence(), WeekdayMean()), blank_kw=blank_kw, hold_last=True)
+
+    @classmethod
+    def of_pv(cls, step_s: float, sky: Sky | None = None) -> "Outlook":
+        """Of what its PV produces; `sky` is that of its own roof, if known."""
+        roof = () if sky is None else (ClearSky(sky),)
+        return cls(
+            step_s, (DayPersistence(), WeekdayMean(), ClearSky(), *roof), blank_kw=0.0, hold_last=False
+        )
+
+    @property
+    def forecaster(self) -> Forecaster:
+        """The one in use: of the least mean squared error over the last days.
+
+        Squared, since a plan is made for the mean: the least absolute error goes to the median.
+        """
+        return self._forecasters[self._best]
 
     @property
     def error_kw(self) -> float | None:
-        """Mean absolute error over the last days [kW], each slot foretold at the one before it."""
-        return fsum(self._errors) / len(self._errors) if self._errors else None
+        """Mean absolute error over 24 h of the forecaster in use, measured over the last days [kW]."""
+        scores = self._scores[self._best]
+        slots = sum(score.slots for score in scores)
+        return fsum(score.absolute_kw for score in scores) / slots if slots else None
+
+    @property
+    def errors_kw(self) -> dict[str, float]:
+        """Root mean squared error of every forecaster that was tried [kW], by name."""
+        squares = {f.name: _squared(s) for f, s in zip(self._forecasters, self._scores, strict=True)}
+        return {name: squared**0.5 for name, squared in squares.items() if squared < inf}
 
     def learn(self, slot: int, mean_kw: float) -> None:
         """Take in what was measured; slots in rising order."""
-        if self._last_kw is not None:
-            self._errors.append(abs(self._expect(slot, slot, self._last_kw) - mean_kw))
         self.history.add(slot, mean_kw)
         self._last_kw = mean_kw
+        every = self.history.slots_a_day // TRIALS_A_DAY
+        if not self._trials or (slot + 1) // every > self._trials[-1].now_slot // every:
+            self._judge(slot)
+            day = self.history.slots_a_day
+            predictions = [f.predict(self.history, slot + 1, day) for f in self._forecasters]
+            self._trials.append(_Trial(slot + 1, predictions))
 
     def issue(self, now_slot: int, n: int, running_kw: float | None = None) -> list[float]:
         """The means of `n` slots from the one in hand on [kW].
@@ -124,13 +117,9 @@ class Outlook:
             running_kw: the mean of the slot in hand so far.
         """
         last_kw = self._last_kw if running_kw is None else running_kw
-        return [self._expect(slot, now_slot, last_kw) for slot in range(now_slot, now_slot + n)]
-
-    def _expect(self, slot: int, now_slot: int, last_kw: float | None) -> float:
-        predicted = self.forecaster.predict(self.history, slot, now_slot)
-        if predicted is not None:
-            return predicted
-        return last_kw if self._hold_last and last_kw is not None else self._blank_kw
+        otherwise = last_kw if self._hold_last and last_kw is not None else self._blank_kw
+        predicted = self.forecaster.predict(self.history, now_slot, n)
+        return [otherwise if isnan(kw) else kw for kw in map(float, predicted)]
 
     def seed(self, recorded: Series, now: Instant) -> None:
         """Learn from recorded means [W] what had passed by `now`; a record after that is not looked at."""
@@ -140,3 +129,21 @@ class Outlook:
         for slot, (start, end) in zip(slots, pairwise(starts), strict=True):
             if recorded.start <= start and end <= recorded.end:
                 self.learn(slot, max(0.0, recorded.mean(start, self.history.step_s)) / W_PER_KW)
+
+    def _judge(self, slot: int) -> None:
+        """Hold the trials that are over against what came, and choose anew."""
+        day = self.history.slots_a_day
+        while self._trials and self._trials[0].now_slot + day <= slot + 1:
+            trial = self._trials.popleft()
+            came = self.history.window(trial.now_slot, day)
+            for scores, predicted in zip(self._scores, trial.predictions, strict=True):
+                off = (predicted - came)[~np.isnan(predicted - came)]
+                scores.append(_Score(float(np.abs(off).sum()), float((off**2).sum()), len(off)))
+        squares = [_squared(scores) for scores in self._scores]
+        self._best = squares.index(min(squares))
+
+
+def _squared(scores: deque[_Score]) -> float:
+    """Mean squared error [kW^2]; infinite if none was measured."""
+    slots = sum(score.slots for score in scores)
+    return fsum(score.squared_kw2 for score in scores) / slots if slots else inf

@@ -18,6 +18,7 @@ from contracts.messages import (
 )
 from energy.tariff import Tariff
 from optimizer.forecast import Outlook, Recorded
+from optimizer.peaks import DAY_S, DemandKey, MonthPeaks, Peak, UsualPeaks, expected_kw
 from optimizer.problem import Battery, DemandPeriod, Plan, Problem
 
 FRESH_S = 30.0
@@ -30,9 +31,6 @@ W_PER_KW = 1000.0
 WEAR_SHARE = 1e-3
 """What a kWh through the battery costs, as a share of the mean price: next to nothing, but no tie."""
 WEAR_MIN = 1e-6
-
-DemandKey = tuple[int, int, str]
-"""A billing month, by the tariff's own clocks, and a tariff period."""
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,16 +99,24 @@ class _Slot:
 class PlannerModel:
     """One house: hears its readings and telemetry, says what to plan."""
 
-    def __init__(self, house: str, setup: Setup, recorded: Recorded | None, now: Instant) -> None:
+    def __init__(
+        self,
+        house: str,
+        setup: Setup,
+        recorded: Recorded | None,
+        now: Instant,
+        peaks: Sequence[Peak] = (),
+    ) -> None:
         self.house = house
         self._setup = setup
-        self._load = Outlook(setup.step_s, blank_kw=BLANK_LOAD_KW, hold_last=True)
-        self._pv = Outlook(setup.step_s, blank_kw=0.0, hold_last=False)
+        self._load = Outlook.of_load(setup.step_s, BLANK_LOAD_KW)
+        self._pv = Outlook.of_pv(setup.step_s)
         self._slot = _Slot(self._load.history.slot_of(now))
         self._batteries: dict[str, DerTelemetry] = {}
         self._cars: dict[str, DerTelemetry] = {}
         self._known = {"battery_storage": self._batteries, "electric_vehicle": self._cars}
-        self._peaks: dict[DemandKey, float] = {}
+        self._peaks = MonthPeaks(setup.tariff, peaks)
+        self._usual = UsualPeaks(setup.tariff, self._load.history, self._pv.history)
         self.heard_reading = False
         """Whether the house's consumption was ever measured."""
         if recorded is not None:
@@ -134,6 +140,11 @@ class PlannerModel:
                     mean.add(pv_w / W_PER_KW)
             case _:
                 pass
+
+    @property
+    def peaks(self) -> list[Peak]:
+        """The billing month's peaks, which a restart must not forget."""
+        return self._peaks.kept
 
     def battery(self, now: Instant) -> DerTelemetry | None:
         """The battery to plan: of those whose telemetry is fresh and complete, the first by its id.
@@ -176,7 +187,7 @@ class PlannerModel:
 
     def _problem(self, der: DerTelemetry, load: Forecast, pv: Forecast, prices: PriceForecast) -> Problem:
         setup, battery = self._setup, _battery(der)
-        demand, demand_of_step = self._demand(prices.start)
+        demand, demand_of_step = self._demand(prices.start, battery)
         mean_price = fmean(prices.import_price)
         return Problem(
             step_h=setup.step_s / 3600.0,
@@ -195,28 +206,32 @@ class PlannerModel:
             wear_per_kwh=max(WEAR_MIN, WEAR_SHARE * abs(mean_price)),
         )
 
-    def _demand(self, start: Instant) -> tuple[list[DemandPeriod], list[int]]:
+    def _demand(self, start: Instant, battery: Battery) -> tuple[list[DemandPeriod], list[int]]:
         """The demand periods the horizon meets, and each step's; none where peaks cost nothing."""
         setup = self._setup
-        index_of: dict[DemandKey, int] = {}
-        price_of: list[float] = []
+        met: dict[DemandKey, tuple[int, float, Instant]] = {}
         of_step: list[int] = []
-        for i in range(setup.steps):
-            key, price = _demand_at(setup.tariff, start.after(i * setup.step_s))
-            if key not in index_of:
-                index_of[key] = len(price_of)
-                price_of.append(price)
-            of_step.append(index_of[key])
-        if not any(price_of):
+        for at in (start.after(i * setup.step_s) for i in range(setup.steps)):
+            period = setup.tariff.period_at(at)
+            key = (setup.tariff.billing_month(at), period.demand_group)
+            met.setdefault(key, (len(met), period.demand_price, at))
+            of_step.append(met[key][0])
+        if not any(price for _, price, _ in met.values()):
             return [], []
-        periods = [
-            DemandPeriod(
-                name=f"{year}-{month:02} {period}",
-                price_per_kw=price_of[index],
-                floor_kw=self._peaks.get((year, month, period), 0.0),
+        usual = self._usual.lowest_kw(self._slot.number, battery)
+        end = start.after(setup.steps * setup.step_s)
+        periods = []
+        for key, (_, price, at) in met.items():
+            (year, month), group = key
+            days_left = setup.tariff.billing_month_end(at).seconds_since(end) / DAY_S
+            periods.append(
+                DemandPeriod(
+                    name=f"{year}-{month:02} {group}",
+                    price_per_kw=price,
+                    floor_kw=self._peaks.kw(key),
+                    expected_kw=expected_kw(usual.get(group, ()), days_left),
+                )
             )
-            for (year, month, period), index in index_of.items()
-        ]
         return periods, of_step
 
     def _forecast(self, kind: Literal["load", "pv"], outlook: Outlook, now: Instant) -> Forecast:
@@ -281,12 +296,7 @@ class PlannerModel:
         if load_kw is not None:
             self._load.learn(done.number, load_kw)
             grid_kw = load_kw + done.ders.value - (pv_kw or 0.0)
-            self._keep_peak(self._load.history.start_of(done.number), grid_kw)
-
-    def _keep_peak(self, at: Instant, grid_kw: float) -> None:
-        key, _ = _demand_at(self._setup.tariff, at)
-        self._peaks = {kept: peak for kept, peak in self._peaks.items() if kept[:2] == key[:2]}
-        self._peaks[key] = max(self._peaks.get(key, 0.0), grid_kw)
+            self._peaks.add(self._load.history.start_of(done.number), self._setup.step_s, grid_kw)
 
 
 def schedule_of(
@@ -351,9 +361,3 @@ def _mean_of(means: dict[str, _Mean], meter: str) -> _Mean | None:
     if mean is None and len(means) < DEVICES_MAX:
         mean = means[meter] = _Mean()
     return mean
-
-
-def _demand_at(tariff: Tariff, at: Instant) -> tuple[DemandKey, float]:
-    period = tariff.period_at(at)
-    local = at.local(tariff.zone)
-    return (local.year, local.month, period.name), period.demand_price

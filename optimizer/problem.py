@@ -10,6 +10,8 @@ import msgspec
 from energy.battery import BatterySpec, BatteryState
 from energy.errors import SpecError
 
+SHARES = 4
+"""Of a demand price, each charged above a level of its own."""
 TOLERANCE = 1e-4
 """How far a plan may pass a limit [kW, kWh]: a solver's rounding, added up over its steps."""
 
@@ -61,6 +63,16 @@ class DemandPeriod(msgspec.Struct, frozen=True, kw_only=True):
     price_per_kw: float
     floor_kw: float
     """The peak so far: a plan pays only for what it adds to it."""
+    expected_kw: Sequence[float] = ()
+    """What the month will likely come to anyway: `SHARES` levels, rising, or none.
+
+    A plan reckons with an equal share of the price above each; without them, with all of it above the floor.
+    """
+
+    @property
+    def levels_kw(self) -> list[float]:
+        """The levels above which the shares of the price are charged."""
+        return [max(self.floor_kw, level) for level in self.expected_kw or [self.floor_kw] * SHARES]
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +170,11 @@ def _fault_in_terms(problem: Problem) -> str | None:
         "wear_per_kwh": problem.wear_per_kwh,
         **{f"demand price of {period.name}": period.price_per_kw for period in problem.demand},
         **{f"demand floor of {period.name}": period.floor_kw for period in problem.demand},
+        **{
+            f"expected peak {k} of {period.name}": level
+            for period in problem.demand
+            for k, level in enumerate(period.expected_kw)
+        },
     }
     for name, value in numbers.items():
         if not isfinite(value) or value < 0:
@@ -165,10 +182,19 @@ def _fault_in_terms(problem: Problem) -> str | None:
     if problem.step_h == 0:
         return "step_h is 0: a step must last"
     if problem.demand or problem.demand_of_step:
+        if fault := _fault_in_demand(problem.demand):
+            return fault
         if len(problem.demand_of_step) != problem.steps:
             return f"demand_of_step has {len(problem.demand_of_step)} numbers, load_kw {problem.steps}"
         if not all(0 <= index < len(problem.demand) for index in problem.demand_of_step):
             return f"demand_of_step names a period outside 0..{len(problem.demand) - 1}"
+    return None
+
+
+def _fault_in_demand(demand: Sequence[DemandPeriod]) -> str | None:
+    for period in demand:
+        if len(period.expected_kw) not in (0, SHARES):
+            return f"expected_kw of {period.name} has {len(period.expected_kw)} levels: it must be {SHARES}"
     return None
 
 

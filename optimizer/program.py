@@ -12,6 +12,7 @@ import cvxpy as cp
 import numpy as np
 
 from optimizer.problem import (
+    SHARES,
     Plan,
     PlanStatus,
     Problem,
@@ -59,7 +60,7 @@ class Data:
         self.wear = cp.Parameter(name="wear", nonneg=True)
         if structure.peaks:
             self.demand_price = cp.Parameter(structure.peaks, name="demand_price", nonneg=True)
-            self.peak_floor = cp.Parameter(structure.peaks, name="peak_floor", nonneg=True)
+            self.peak_level = cp.Parameter((structure.peaks, SHARES), name="peak_level", nonneg=True)
             self.peak_of_step = cp.Parameter((n, structure.peaks), name="peak_of_step", nonneg=True)
 
     def load(self, problem: Problem) -> None:
@@ -84,7 +85,7 @@ class Data:
         self.wear.value = problem.wear_per_kwh * step_h
         if problem.demand:
             self.demand_price.value = np.array([period.price_per_kw for period in problem.demand])
-            self.peak_floor.value = np.array([period.floor_kw for period in problem.demand])
+            self.peak_level.value = np.array([period.levels_kw for period in problem.demand])
             self.peak_of_step.value = np.eye(len(problem.demand))[list(problem.demand_of_step)]
 
 
@@ -102,6 +103,7 @@ class Flows:
         self.stored = cp.Variable(n + 1, name="E_stored", bounds=[data.stored_low, data.stored_high])
         self.end = cp.Variable(name="E_end")
         self.peak = cp.Variable(structure.peaks, name="P_peak") if structure.peaks else None
+        self.paid = cp.Variable((structure.peaks, SHARES), name="P_paid") if structure.peaks else None
 
     @property
     def grid(self) -> Any:  # noqa: ANN401 - a CVXPY expression
@@ -132,10 +134,11 @@ def grid_limits(x: Flows, data: Data) -> list[Any]:
 
 
 def peaks(x: Flows, data: Data) -> list[Any]:
-    """Each demand period's peak is at least the month's so far, and every import in it."""
-    if x.peak is None:
+    """A demand period's peak is at least every import in it; each share of its price starts at its level."""
+    if x.peak is None or x.paid is None:
         return []
-    return [x.peak >= data.peak_floor, x.grid_import <= data.peak_of_step @ x.peak]
+    peak = cp.reshape(x.peak, (x.peak.size, 1), order="C")
+    return [x.grid_import <= data.peak_of_step @ x.peak, x.paid >= data.peak_level, x.paid >= peak]
 
 
 def energy_cost(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expression
@@ -145,8 +148,8 @@ def energy_cost(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expressi
 
 
 def demand_cost(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expression
-    """The peaks, at the month's full rate: what a plan adds to a month's peak is paid once."""
-    return 0.0 if x.peak is None else data.demand_price @ x.peak
+    """What a plan adds to the month's peaks, in so far as the rest of the month would not add it anyway."""
+    return 0.0 if x.paid is None else data.demand_price @ cp.sum(x.paid, axis=1) / SHARES
 
 
 def wear_cost(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expression

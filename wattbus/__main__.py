@@ -20,6 +20,10 @@ COMMANDS = {
     "pvsim": Command("pvsim.__main__", "the PV simulator that answers each reading"),
     "der-controller": Command("der_controller.__main__", "a house's batteries and cars"),
     "optimizer": Command("optimizer.__main__", "plans each battery 48 h ahead"),
+    "reporter": Command("optimizer.counterparts.reporter", "forecasts over HTTP, from recorded days"),
+    "validator": Command(
+        "optimizer.counterparts.validator", "a simulated battery over HTTP, with its account"
+    ),
     "orchestrator": Command("orchestrator.__main__", "the 10 s control loop that sends commands"),
     "recorder": Command("recorder.__main__", "writes the daily CSV files"),
     "broker": Command("wattbus.broker", "the embedded MQTT broker alone"),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from contracts.instant import Instant
 from energy.bill import Bill
-from energy.tariff import load_tariff
+from energy.tariff import Period, Tariff, TariffFile, compile_tariff, load_tariff
 
 CRC = load_tariff("costa_rica")
 
@@ -45,3 +45,40 @@ def test_energy_is_kept_apart_by_direction(powers_kw: list[float]) -> None:
     assert costs.import_kwh - costs.export_kwh == pytest.approx(sum(powers_kw) / 4, abs=1e-9)
     assert costs.export == pytest.approx(0.06 * costs.export_kwh)
     assert costs.peak_kw == pytest.approx(max(0.0, *powers_kw, 0.0))
+
+
+def half_hourly() -> Tariff:
+    """All hours alike but in price; one peak for both, the billing month from the 15th."""
+    periods = tuple(
+        Period(name=name, hours=((start, end),), import_price=price, demand_price=10.0, demand_group="any")
+        for name, start, end, price in (("day", 8, 20, 2.0), ("night", 20, 8, 1.0))
+    )
+    return compile_tariff(
+        TariffFile(
+            name="t",
+            currency="EUR",
+            timezone="Europe/Paris",
+            demand_interval_min=30,
+            billing_day=15,
+            periods=periods,
+        )
+    )
+
+
+def test_a_half_hour_meter_takes_the_mean_of_two_quarters_and_a_group_has_one_peak() -> None:
+    bill = Bill(half_hourly())
+    start = Instant.parse("2024-07-01T12:00:00Z")
+    for quarter, kw in enumerate((0.0, 8.0, 8.0, 0.0, 3.0, 3.0)):
+        bill.add(start.after(900 * quarter), 900, kw)
+    bill.add(start.after(12 * 3600), 900, 6.0)
+    assert bill.costs().demand == pytest.approx(10 * 4.0)
+    assert bill.costs().peak_kw == pytest.approx(4.0)
+
+
+def test_a_billing_month_begins_on_its_day() -> None:
+    bill = Bill(half_hourly())
+    midnight = Instant.parse("2024-07-14T22:00:00Z")
+    for days, kw in ((-14, 9.0), (-1, 2.0), (0, 4.0), (20, 3.0)):
+        bill.add(midnight.after(days * 86400.0), 900, kw)
+        bill.add(midnight.after(days * 86400.0 + 900), 900, kw)
+    assert bill.costs().demand == pytest.approx(10 * (9.0 + 4.0))

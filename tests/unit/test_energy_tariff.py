@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from contracts.instant import Instant
 from energy.errors import TariffError
 from energy.series import read_series
-from energy.tariff import Period, TariffFile, builtin_tariffs, compile_tariff, load_tariff
+from energy.tariff import Day, Period, Tariff, TariffFile, builtin_tariffs, compile_tariff, load_tariff
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "data"
 COSTA_RICA = [(16, 4541)] + [(26, 7090)] * 9 + [(70, 10154)] * 7 + [(16, 4541)] * 7
@@ -138,3 +138,165 @@ def test_an_unknown_tariff_lists_those_there_are(tmp_path: Path) -> None:
         load_tariff("atlantis")
     with pytest.raises(TariffError, match="No such file"):
         load_tariff(str(tmp_path / "none.toml"))
+
+
+# Holidays, seasons, daylight saving, billing months, measurement intervals
+
+
+WORKDAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri")
+
+
+def with_holidays(*holidays: str) -> Tariff:
+    work = Period(name="work", hours=((0, 24),), weekdays=WORKDAYS, import_price=3.0)
+    rest = Period(name="rest", hours=((0, 24),), weekdays=("sat", "sun", "holiday"), import_price=1.0)
+    return compile_tariff(flat(timezone="America/Costa_Rica", periods=(work, rest), holidays=holidays))
+
+
+def test_a_holiday_is_a_day_of_its_own_by_the_local_calendar() -> None:
+    tariff = with_holidays("2024-04-11", "12-25")
+    assert tariff.period_at(Instant.parse("2024-04-11T06:00:00Z")).name == "rest"  # local midnight
+    assert tariff.period_at(Instant.parse("2024-04-11T05:59:59Z")).name == "work"
+    assert tariff.period_at(Instant.parse("2024-04-12T06:00:00Z")).name == "work"
+    assert tariff.period_at(Instant.parse("2025-04-11T12:00:00Z")).name == "work"  # that date only
+    for year in (2023, 2024, 2025):
+        assert tariff.period_at(Instant.parse(f"{year}-12-25T18:00:00Z")).name == "rest"
+
+
+def test_a_holiday_in_no_period_is_named_only_where_there_are_holidays() -> None:
+    periods = (
+        Period(name="work", hours=((0, 24),), weekdays=WORKDAYS, import_price=3.0),
+        Period(name="rest", hours=((0, 24),), weekdays=("sat", "sun"), import_price=1.0),
+    )
+    compile_tariff(flat(periods=periods))
+    with pytest.raises(TariffError, match="Holiday 00:00 in January is in no period"):
+        compile_tariff(flat(periods=periods, holidays=("01-01",)))
+
+
+@pytest.mark.parametrize("text", ["2023-02-29", "13-01", "tomorrow", "1-1"])
+def test_a_holiday_that_is_no_date_is_named(text: str) -> None:
+    with pytest.raises(TariffError, match=f"holiday '{text}' is no date"):
+        compile_tariff(flat(holidays=(text,)))
+    compile_tariff(flat(holidays=("02-29",)))
+
+
+def test_hours_follow_the_wall_clock_through_daylight_saving() -> None:
+    """Fontana's peak begins at 16:00 on the wall: 00:00 UTC in winter, 23:00 UTC in summer."""
+    tariff = load_tariff("fontana_tou")
+    for first_peak_hour in (
+        "2024-03-10T00:00:00Z",
+        "2024-03-10T23:00:00Z",
+        "2024-11-02T23:00:00Z",
+        "2024-11-04T00:00:00Z",
+    ):
+        at = Instant.parse(first_peak_hour)
+        assert tariff.price_at(at) == 0.50
+        assert tariff.price_at(at.after(-1)) == 0.21
+
+
+@pytest.mark.parametrize(("day", "hours"), [("2024-03-31", 23), ("2024-10-27", 25), ("2024-07-01", 24)])
+def test_a_day_of_daylight_saving_has_as_many_prices_as_hours(day: str, hours: int) -> None:
+    night = Period(name="night", hours=((0, 6),), import_price=1.0)
+    rest = Period(name="rest", hours=((6, 24),), import_price=2.0)
+    tariff = compile_tariff(flat(timezone="Europe/Paris", periods=(night, rest)))
+    start = Instant.of(datetime.fromisoformat(day).replace(tzinfo=ZoneInfo("Europe/Paris")))
+    prices = tariff.series(start, 1800, hours * 2)
+    assert prices.import_price.count(1.0) == (hours - 18) * 2
+    assert prices.import_price[-36:] == [2.0] * 36
+
+
+def test_a_billing_month_begins_on_its_day_at_local_midnight() -> None:
+    tariff = compile_tariff(flat(timezone="Europe/Paris", billing_day=15))
+    before, after = Instant.parse("2025-01-14T22:59:59Z"), Instant.parse("2025-01-14T23:00:00Z")
+    assert tariff.billing_month(before) == (2024, 12)
+    assert tariff.billing_month(after) == (2025, 1)
+    assert tariff.billing_month_end(before) == after
+    # Summer time began in between.
+    assert tariff.billing_month_end(Instant.parse("2025-03-20T12:00:00Z")) == Instant.parse(
+        "2025-04-14T22:00:00Z"
+    )
+    assert compile_tariff(flat()).billing_month_end(Instant.parse("2024-12-31T23:59:59Z")) == Instant.parse(
+        "2025-01-01T00:00:00Z"
+    )
+
+
+@pytest.mark.parametrize(
+    ("zone", "minutes", "at", "begins"),
+    [
+        ("UTC", 15, "2024-07-01T10:14:59Z", "2024-07-01T10:00:00Z"),
+        ("UTC", 30, "2024-07-01T10:29:59Z", "2024-07-01T10:00:00Z"),
+        ("Asia/Kathmandu", 30, "2024-07-01T10:14:59Z", "2024-07-01T09:45:00Z"),  # +05:45
+        ("Asia/Kathmandu", 15, "2024-07-01T10:14:59Z", "2024-07-01T10:00:00Z"),
+        ("Europe/Paris", 30, "2024-10-27T01:10:00Z", "2024-10-27T01:00:00Z"),  # the hour that comes twice
+    ],
+)
+def test_intervals_stand_on_the_wall_clock(zone: str, minutes: int, at: str, begins: str) -> None:
+    tariff = compile_tariff(flat(timezone=zone, demand_interval_min=minutes))
+    assert tariff.demand_interval_at(Instant.parse(at)) == Instant.parse(begins)
+
+
+def test_periods_of_a_group_have_one_price_for_their_peak() -> None:
+    day = Period(name="day", hours=((8, 20),), import_price=2.0, demand_price=5.0, demand_group="any")
+    night = Period(name="night", hours=((20, 8),), import_price=1.0, demand_price=5.0, demand_group="any")
+    groups = {period.demand_group for period in compile_tariff(flat(periods=(day, night))).periods}
+    assert groups == {"any"}
+    cheap = Period(name="night", hours=((20, 8),), import_price=1.0, demand_group="any")
+    with pytest.raises(TariffError, match="demand group any costs 5 and, in night, 0"):
+        compile_tariff(flat(periods=(day, cheap)))
+
+
+# Dynamic prices
+
+DYNAMIC = """
+demand_interval_min = 30
+[dynamic]
+file = "spot/day.csv"
+column = "eur_per_mwh"
+factor = 0.0012
+surcharge = 0.1
+"""
+
+
+def dynamic_file(folder: Path, rows: str) -> Path:
+    (folder / "spot").mkdir()
+    (folder / "spot" / "day.csv").write_text("timestamp,eur_per_mwh\n" + rows)
+    path = folder / "mine.toml"
+    path.write_text(VALID.replace("[[periods]]", DYNAMIC + "[[periods]]", 1))
+    return path
+
+
+HOURS = "2024-07-01T04:00:00Z,100\n2024-07-01T05:00:00Z,-300\n2024-07-01T06:00:00Z,50\n"
+
+
+def test_a_dynamic_price_holds_as_far_as_it_reaches(tmp_path: Path) -> None:
+    tariff = load_tariff(str(dynamic_file(tmp_path, HOURS)))
+    start = Instant.parse("2024-07-01T03:00:00Z")  # 05:00 in Paris: night until 06:00
+    prices = tariff.series(start, 3600, 5)
+    assert prices.import_price == pytest.approx([0.2, 0.22, -0.26, 0.16, 0.3])
+    assert prices.export_price == [0.05, 0.1, 0.1, 0.1, 0.1]
+    assert tariff.price_at(Instant.parse("2024-07-01T05:59:59Z")) == pytest.approx(-0.26)
+    assert tariff.price_at(Instant.parse("2024-07-01T07:00:00Z")) == 0.3
+    assert tariff.demand_interval_s == 1800.0
+
+
+def test_a_dynamic_price_is_the_mean_of_a_longer_step_and_held_over_a_shorter(tmp_path: Path) -> None:
+    tariff = load_tariff(str(dynamic_file(tmp_path, HOURS)))
+    start = Instant.parse("2024-07-01T04:00:00Z")
+    assert tariff.series(start, 7200, 1).import_price == pytest.approx([(0.22 - 0.26) / 2])
+    assert tariff.series(start, 900, 5).import_price == pytest.approx([0.22] * 4 + [-0.26])
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (HOURS.replace("50", "dear"), r"day\.csv:4: eur_per_mwh is 'dear': not a number"),
+        (HOURS + "2024-07-01T09:00:00Z,1\n", r"day\.csv: no price from 2024-07-01T06:00:00.000Z on"),
+    ],
+)
+def test_a_bad_price_file_is_named(tmp_path: Path, rows: str, message: str) -> None:
+    path = dynamic_file(tmp_path, rows)
+    with pytest.raises(TariffError, match=message) as caught:
+        load_tariff(str(path))
+    assert "mine.toml" in str(caught.value)
+    (tmp_path / "spot" / "day.csv").unlink()
+    with pytest.raises(TariffError, match=r"day\.csv: no such file"):
+        load_tariff(str(path))

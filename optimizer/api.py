@@ -1,0 +1,276 @@
+"""The HTTP API of the MPC service's specification, over the plans of an `OptimizerService`."""
+
+from collections.abc import Callable
+from datetime import datetime
+from importlib.metadata import version
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Litestar, Response, get, post
+from litestar.exceptions import ClientException, HTTPException, NotFoundException
+from litestar.openapi import ResponseSpec
+from litestar.params import Parameter
+
+from contracts.instant import Instant
+from contracts.messages import Schedule
+from optimizer.board import Board
+from optimizer.metrics import PlanCounts
+from optimizer.problem import PlanStatus
+from optimizer.service import OptimizerService, OverlapError
+from optimizer.settings import OptimizerSettings
+from optimizer.views import Dispatch, FullSchedule, dispatch_of, full_schedule_of, plain
+from runtime.clock import Clock
+from runtime.logs import get_log
+from runtime.web import refusals, web_app
+
+NAMED_MAX = 20
+"""So many houses are named to one who has not said which he means."""
+
+ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+"""An id, as OpenAPI writes patterns; it is only looked up."""
+
+House = Annotated[str | None, Parameter(pattern=ID, description="which house; default: the only one")]
+BatteryId = Annotated[str | None, Parameter(pattern=ID, description="which of its batteries, likewise")]
+
+CHOICE = refusals(http_400="no id, or several and none is named", http_404="not known")
+NOT_YET = refusals(http_503="there is no plan, and why")
+OVERLAP = refusals(http_409="another run is under way")
+
+
+class Info(msgspec.Struct, frozen=True, kw_only=True):
+    """What this service is."""
+
+    service: str
+    version: str
+    endpoints: dict[str, str]
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the service does its work."""
+
+    status: Literal["healthy", "unhealthy"]
+    timestamp: datetime
+    reason: str = ""
+
+
+class BatteryStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How it stands with one battery's plan."""
+
+    house: str
+    battery: str
+    status: PlanStatus
+    reason: str
+    battery_power_kw: float
+    planned_at: datetime
+    valid_until: datetime
+    solver: str
+    solver_time: float
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The service's settings, counts, and every battery."""
+
+    status: Literal["healthy", "unhealthy"]
+    timestamp: datetime
+    uptime_seconds: float
+    interval_minutes: int
+    horizon_hours: float
+    time_step_minutes: int
+    houses: list[str]
+    optimizations: int
+    optimizations_by_status: dict[str, int]
+    skipped_runs: int
+    mean_solver_time: float
+    batteries: list[BatteryStatus]
+
+
+ENDPOINTS = {
+    "GET /": "this",
+    "GET /health": "whether the service does its work",
+    "GET /docs": "interactive documentation",
+    "GET /metrics": "counters and times for Prometheus",
+    "GET /api/mpc/current_dispatch": "the battery power command",
+    "GET /api/mpc/full_schedule": "the whole plan",
+    "GET /api/mpc/status": "settings, counts, and every battery",
+    "POST /api/mpc/trigger": "plan now",
+}
+
+
+class PlansView:
+    """What the endpoints ask: which battery is meant, and what is known of it."""
+
+    def __init__(self, optimizer: OptimizerService, clock: Clock) -> None:
+        self._optimizer = optimizer
+        self._clock = clock
+
+    @property
+    def board(self) -> Board:
+        """The last plans."""
+        return self._optimizer.board
+
+    def house(self, named: str | None) -> str:
+        """The house that is meant.
+
+        Raises:
+            ClientException: several, and none is named.
+            NotFoundException: not a house of ours.
+            HTTPException: 503, none has been heard of yet.
+        """
+        houses = self._optimizer.houses
+        if named is None and not houses:
+            raise HTTPException(status_code=503, detail="no house has been heard of yet")
+        return _the_one(named, houses, "house")
+
+    def schedule(self, named: str | None, battery: str | None) -> Schedule | None:
+        """The last plan of the battery that is meant; None if there is none yet.
+
+        Raises:
+            ClientException: several, and none is named.
+            NotFoundException: not a house, or not a battery of it.
+        """
+        if named is None and not self._optimizer.houses:
+            return None
+        plans = self.board.schedules.get(self.house(named), {})
+        if not plans and battery is None:
+            return None
+        return plans[_the_one(battery, list(plans), "battery")]
+
+    async def trigger(self, house: str) -> None:
+        """Plan a house now.
+
+        Raises:
+            HTTPException: 409, another run is under way; 503, there was nothing to plan, or no broker.
+        """
+        try:
+            planned = await self._optimizer.trigger(house)
+        except OverlapError as error:
+            raise HTTPException(status_code=409, detail=str(error)) from error
+        if not planned:
+            raise HTTPException(
+                status_code=503,
+                detail=f"{house}: no plan: no battery of it has been heard in the last 30 s, or no broker",
+            )
+
+    def batteries(self) -> list[BatteryStatus]:
+        """Every battery that was ever planned."""
+        now = self._clock.now()
+        plans = [plan for house in self.board.schedules.values() for plan in house.values()]
+        return [_battery_status(plan, dispatch_of(plan, now)) for plan in plans]
+
+
+def _the_one(named: str | None, known: list[str], what: str) -> str:
+    if named is None:
+        if len(known) == 1:
+            return known[0]
+        names = ", ".join(known[:NAMED_MAX]) + (", ..." if len(known) > NAMED_MAX else "")
+        raise ClientException(f"there are {len(known)}: say which with ?{what}=: {names}")
+    if named not in known:
+        raise NotFoundException(f"no {what} {named}")
+    return named
+
+
+def _battery_status(plan: Schedule, dispatch: Dispatch) -> BatteryStatus:
+    return BatteryStatus(
+        house=plan.house,
+        battery=plan.der_id,
+        status=dispatch.status,
+        reason=plan.reason,
+        battery_power_kw=dispatch.battery_power_kw,
+        planned_at=plain(plan.issued_at),
+        valid_until=plain(plan.valid_until),
+        solver=plan.solver,
+        solver_time=plan.solve_time_s or 0.0,
+    )
+
+
+def optimizer_api(
+    optimizer: OptimizerService, settings: OptimizerSettings, clock: Clock, ailing: Callable[[], str]
+) -> Litestar:
+    """The application.
+
+    Args:
+        optimizer: whose plans it shows, and whom it asks for one.
+        settings: shown in the status.
+        clock: the service's.
+        ailing: what is wrong with what the service stands on; empty if nothing.
+    """
+    view = PlansView(optimizer, clock)
+    return web_app(
+        [*_service_routes(view, optimizer, settings, clock, ailing), *_plan_routes(view, clock)],
+        title="MPC battery optimization",
+        description="Plans batteries 48 h ahead, and again every quarter of an hour.",
+        log=get_log("optimizer"),
+        collectors=[PlanCounts(optimizer, clock)],
+    )
+
+
+def _service_routes(
+    view: PlansView,
+    optimizer: OptimizerService,
+    settings: OptimizerSettings,
+    clock: Clock,
+    ailing: Callable[[], str],
+) -> list[Any]:
+    began: Instant = clock.now()
+
+    def health_now() -> Literal["healthy", "unhealthy"]:
+        return "unhealthy" if ailing() else "healthy"
+
+    @get("/", sync_to_thread=False)
+    def info() -> Info:
+        """What this service is, and its endpoints."""
+        return Info(service="MPC battery optimization", version=version("wattbus"), endpoints=ENDPOINTS)
+
+    unwell = {503: ResponseSpec(Health, description="it does not", generate_examples=False)}
+
+    @get("/health", sync_to_thread=False, responses=unwell)
+    def health() -> Response[Health]:
+        """Whether the service does its work: 200 or 503."""
+        reason = ailing()
+        body = Health(status=health_now(), timestamp=plain(clock.now()), reason=reason)
+        return Response(body, status_code=503 if reason else 200)
+
+    @get("/api/mpc/status", sync_to_thread=False)
+    def status() -> Status:
+        """Health, settings, counts, and every battery."""
+        now, solved = clock.now(), sum(view.board.by_status.values())
+        return Status(
+            status=health_now(),
+            timestamp=plain(now),
+            uptime_seconds=now.seconds_since(began),
+            interval_minutes=settings.interval_min,
+            horizon_hours=settings.horizon_h,
+            time_step_minutes=settings.step_min,
+            houses=optimizer.houses,
+            optimizations=solved,
+            optimizations_by_status=dict(view.board.by_status),
+            skipped_runs=optimizer.skipped_runs,
+            mean_solver_time=view.board.solve_s / solved if solved else 0.0,
+            batteries=view.batteries(),
+        )
+
+    return [info, health, status]
+
+
+def _plan_routes(view: PlansView, clock: Clock) -> list[Any]:
+    @get("/api/mpc/current_dispatch", sync_to_thread=False, responses=CHOICE)
+    def current_dispatch(house: House = None, battery: BatteryId = None) -> Dispatch:
+        """The battery power command that holds now; without a valid plan, a fallback of 0 kW."""
+        return dispatch_of(view.schedule(house, battery), clock.now())
+
+    @get("/api/mpc/full_schedule", sync_to_thread=False, responses=CHOICE | NOT_YET)
+    def full_schedule(house: House = None, battery: BatteryId = None) -> FullSchedule:
+        """The whole plan made last."""
+        schedule = view.schedule(house, battery)
+        if schedule is None:
+            raise HTTPException(status_code=503, detail="no plan yet: no battery has been heard")
+        return full_schedule_of(schedule)
+
+    @post("/api/mpc/trigger", status_code=200, responses=CHOICE | NOT_YET | OVERLAP)
+    async def trigger(house: House = None, battery: BatteryId = None) -> Dispatch:
+        """Plan now, and wait for the new command."""
+        meant = view.house(house)
+        await view.trigger(meant)
+        return dispatch_of(view.schedule(meant, battery), clock.now())
+
+    return [current_dispatch, full_schedule, trigger]

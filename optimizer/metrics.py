@@ -1,0 +1,39 @@
+"""What the optimizer counts, as Prometheus reads it."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from optimizer.service import OptimizerService
+from optimizer.views import dispatch_of
+from runtime.clock import Clock
+
+
+class PlanCounts(Collector):
+    """The service's own counters, read when they are asked for."""
+
+    def __init__(self, optimizer: OptimizerService, clock: Clock) -> None:
+        self._optimizer = optimizer
+        self._clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        board, now = self._optimizer.board, self._clock.now()
+        plans = CounterMetricFamily("wattbus_plans", "Plans published, by status.", labels=["status"])
+        for status, count in board.by_status.items():
+            plans.add_metric([status], count)
+        yield plans
+        skipped = "Runs that never were, because another one was under way."
+        yield CounterMetricFamily("wattbus_skipped_runs", skipped, value=self._optimizer.skipped_runs)
+        yield CounterMetricFamily("wattbus_solve_seconds", "All solves together.", value=board.solve_s)
+        yield GaugeMetricFamily("wattbus_houses", "Houses heard of.", value=len(self._optimizer.houses))
+        labels = ["house", "battery"]
+        age = GaugeMetricFamily("wattbus_plan_age_seconds", "Since the last plan.", labels=labels)
+        power = GaugeMetricFamily("wattbus_dispatch_kilowatts", "The command that holds now.", labels=labels)
+        for house, batteries in board.schedules.items():
+            for battery, plan in batteries.items():
+                age.add_metric([house, battery], now.seconds_since(plan.issued_at))
+                power.add_metric([house, battery], dispatch_of(plan, now).battery_power_kw)
+        yield age
+        yield power

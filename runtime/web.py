@@ -1,0 +1,131 @@
+"""What every HTTP API here has alike: /docs without the internet, /metrics, and refusals in one form."""
+
+import traceback
+from collections.abc import Sequence
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
+from litestar.middleware import ASGIMiddleware
+from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.static_files import create_static_files_router
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client.registry import Collector
+
+from runtime.clock import SystemClock
+from runtime.logs import Log
+
+SWAGGER_UI = "mkdocs_swagger_ui_tag"
+"""The package whose copy of Swagger UI is shown; nothing of its own is used."""
+ASSETS = "/docs/swagger-ui"
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a request was not answered."""
+
+    status_code: int
+    detail: str
+
+
+def refusals(**reasons: str) -> dict[int, ResponseSpec]:
+    """The refusals of an endpoint for its OpenAPI: `http_404="no such house"`."""
+    return {
+        int(name.removeprefix("http_")): ResponseSpec(Refusal, description=text, generate_examples=False)
+        for name, text in reasons.items()
+    }
+
+
+def web_app(
+    handlers: Sequence[Any], *, title: str, description: str, log: Log, collectors: Sequence[Collector] = ()
+) -> Litestar:
+    """An application of these handlers.
+
+    Args:
+        handlers: litestar route handlers.
+        title: heads its OpenAPI.
+        description: one sentence in it.
+        log: gets the errors that are bugs.
+        collectors: what /metrics shows beside the process's memory and the answers' times.
+    """
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    for collector in collectors:
+        registry.register(collector)
+
+    @get("/metrics", media_type=MediaType.TEXT, include_in_schema=False, sync_to_thread=False)
+    def metrics() -> bytes:
+        """Everything counted, for Prometheus."""
+        return generate_latest(registry)
+
+    def fail(request: Request[Any, Any, Any], error: Exception) -> Response[Refusal]:
+        trace = "".join(traceback.format_exception(error))
+        log.error("request failed", path=request.url.path, why=repr(error), trace=trace)
+        return _refuse(500, "an error in the service: its log says which")
+
+    swagger = SwaggerRenderPlugin(
+        js_url=f"{ASSETS}/javascripts/swagger-ui-bundle.js",
+        css_url=f"{ASSETS}/stylesheets/swagger-ui.css",
+        standalone_preset_js_url=f"{ASSETS}/javascripts/swagger-ui-standalone-preset.js",
+        favicon='<link rel="icon" href="data:,">',
+        path="/",
+    )
+    with resources.as_file(resources.files(SWAGGER_UI) / "swagger-ui") as folder:
+        assets = create_static_files_router(ASSETS, directories=[Path(folder)], include_in_schema=False)
+    return Litestar(
+        [*handlers, metrics, assets],
+        openapi_config=OpenAPIConfig(
+            title=title,
+            version=version("wattbus"),
+            description=description,
+            path="/docs",
+            render_plugins=[swagger],
+            use_handler_docstrings=True,
+        ),
+        exception_handlers={HTTPException: _refused, Exception: fail},
+        middleware=[_Timing(registry)],
+        logging_config=None,
+    )
+
+
+def _refused(_request: Request[Any, Any, Any], error: HTTPException) -> Response[Refusal]:
+    told = error.extra if isinstance(error.extra, list) else []
+    parts = [f"{part.get('key', 'body')}: {part['message']}" for part in told if "message" in part]
+    return _refuse(error.status_code, "; ".join(parts) or error.detail, error.headers)
+
+
+def _refuse(code: int, detail: str, headers: Any = None) -> Response[Refusal]:  # noqa: ANN401 - litestar's
+    return Response(Refusal(status_code=code, detail=detail), status_code=code, headers=headers)
+
+
+class _Timing(ASGIMiddleware):
+    """Measures every answer, by endpoint and status."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._clock = SystemClock()  # an answer takes real time, whatever the service runs on
+        self._seconds = Histogram(
+            "wattbus_http_seconds", "Time of an answer.", ("path", "code"), registry=registry
+        )
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        began_s = self._clock.monotonic()
+        code = 0
+
+        async def watch(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+            await send(message)
+
+        await next_app(scope, receive, watch)
+        self._seconds.labels(scope.get("path_template", ""), str(code)).observe(
+            self._clock.monotonic() - began_s
+        )
