@@ -79,7 +79,7 @@ def _run(options: Options, out: Path) -> int:
     }
 
     async def body(context: Context) -> None:
-        begin = clock.now()
+        begin = max(clock.now(), clock.opens_at or clock.now())
         end = None if options.duration_s is None else begin.after(options.duration_s)
         async with AsyncExitStack() as stack:
             bus, transport = await stack.enter_async_context(open_site_bus(site, clock))
