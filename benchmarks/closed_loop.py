@@ -15,9 +15,10 @@ from energy.battery import BatterySpec, BatteryState, possible_kw, step
 from energy.bill import Bill, Costs
 from energy.series import read_series
 from energy.tariff import Tariff, load_tariff
-from optimizer.model import PlannerModel, Setup
-from optimizer.problem import Plan
-from optimizer.program import Solver
+from optimizer.model import PlannerModel
+from optimizer.plan import Plan
+from optimizer.posing import Setup
+from optimizer.solver import Solver
 from orchestrator.flow import compute_flows
 from orchestrator.limits import (
     BatteryState as Charge,
@@ -159,7 +160,7 @@ class Mpc:
         period = self._case.tariff.period_at(self._case.at(i))
         return EconomicObjectives(
             import_price=period.import_price,
-            scheduled_battery_kw=self._plan.battery_kw[k],
+            scheduled_battery_kw=self._plan.ders[0].power_kw[k],
             scheduled_grid_kw=self._plan.grid_kw[k],
             demand_priced=period.demand_price > 0,
         )
@@ -168,8 +169,8 @@ class Mpc:
         at = self._case.at(i)
         self._model.hear(_telemetry(self._case.house.battery, at, state, 0.0), at)
         inputs = self._model.plan_inputs(at)
-        assert inputs.case is not None, "the battery has just been heard"  # noqa: S101
-        problem = inputs.case.problem
+        problem = inputs.problem
+        assert problem is not None, "the battery has just been heard"  # noqa: S101
         if not self._peak_aware:
             bare = [msgspec.structs.replace(period, expected_kw=()) for period in problem.demand]
             problem = msgspec.structs.replace(problem, demand=bare)

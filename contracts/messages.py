@@ -5,6 +5,7 @@ Signs, once and everywhere (docs/glossary.md): grid + import / - export; battery
 New fields get defaults; unknown ones are ignored.
 """
 
+from collections.abc import Sequence, Sized
 from math import isfinite
 from typing import Annotated, Literal
 
@@ -47,8 +48,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{name} holds a number that is not finite")
 
 
-def _check_lengths(first: list[float], others: tuple[list[float], ...]) -> None:
-    if not first or any(len(other) != len(first) for other in others):
+def _check_lengths(first: Sized, others: Sequence[Sized]) -> None:
+    if not len(first) or any(len(other) != len(first) for other in others):
         lengths = [len(values) for values in (first, *others)]
         raise ValueError(
             f"the lists of one value a step have {lengths} values: they must be as long, and not empty"
@@ -165,7 +166,7 @@ class CommandAck(Message, frozen=True, kw_only=True):
 
 
 class Schedule(Message, frozen=True, kw_only=True):
-    """An optimizer's plan for one battery. Step i runs from start + i*step_s; N steps, N+1 SoCs."""
+    """An optimizer's plan for one battery or car. Step i runs from start + i*step_s; N steps, N+1 SoCs."""
 
     house: Id
     der_id: Id
@@ -175,10 +176,17 @@ class Schedule(Message, frozen=True, kw_only=True):
     step_s: StepS
     status: Literal["optimal", "fallback", "infeasible", "error"]
     reason: Text = ""
+    violations: list[Text] = []
+    """The soft limits that the plan has to miss, by name and amount."""
     battery_power_kw: list[PowerKw]
+    """Of this battery or car, + charging / - discharging."""
     grid_power_kw: list[PowerKw]
     curtailed_kw: list[FlowKw]
     soc_percent: list[Percent]
+    limit: list[Text] = []
+    """What kept each step's power from being another, by name; empty if nothing was solved."""
+    stored_value: list[PricePerKwh] = []
+    """What a kWh more in this battery after each step would save; empty if not known."""
     load_kw: list[FlowKw]
     pv_kw: list[FlowKw]
     import_price: list[PricePerKwh]
@@ -195,6 +203,7 @@ class Schedule(Message, frozen=True, kw_only=True):
         super().__post_init__()
         per_step = (self.grid_power_kw, self.curtailed_kw, self.load_kw, self.pv_kw, self.import_price)
         _check_lengths(self.battery_power_kw, per_step)
+        _check_lengths(self.battery_power_kw, tuple(told for told in (self.limit, self.stored_value) if told))
         if len(self.soc_percent) != len(self.battery_power_kw) + 1:
             raise ValueError(
                 f"soc_percent has {len(self.soc_percent)} values: one more than steps are needed"

@@ -15,7 +15,7 @@ from contracts.instant import Instant
 from contracts.messages import Schedule
 from optimizer.board import Board
 from optimizer.metrics import PlanCounts
-from optimizer.problem import PlanStatus
+from optimizer.plan import PlanStatus
 from optimizer.service import OptimizerService, OverlapError
 from optimizer.settings import OptimizerSettings
 from optimizer.views import Dispatch, FullSchedule, dispatch_of, full_schedule_of, plain

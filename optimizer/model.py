@@ -1,7 +1,6 @@
-"""What the optimizer knows of one house (means, battery, the month's peaks), and the problem it poses."""
+"""What the optimizer knows of one house (means, DERs, the month's peaks), and the problem it poses."""
 
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Literal
 
 import msgspec
@@ -14,33 +13,18 @@ from contracts.messages import (
     MeterReading,
     PriceForecast,
     PvReading,
-    Schedule,
 )
-from energy.tariff import Tariff
 from optimizer.forecast import Outlook, Recorded
-from optimizer.peaks import DAY_S, DemandKey, MonthPeaks, Peak, UsualPeaks, expected_kw
-from optimizer.problem import Battery, DemandPeriod, Plan, Problem
+from optimizer.peaks import MonthPeaks, Peak, UsualPeaks
+from optimizer.posing import Ahead, Setup, as_one, battery_of, car_of, demand_of, pose
+from optimizer.problem import Problem
 
 FRESH_S = 30.0
 """Older than this, telemetry and readings say nothing about now."""
-VALID_S = 1800.0
 DEVICES_MAX = 1000
 """Of each kind in a house; more are not heard."""
 BLANK_LOAD_KW = 0.5
 W_PER_KW = 1000.0
-WEAR_SHARE = 1e-3
-"""What a kWh through the battery costs, as a share of the mean price: next to nothing, but no tie."""
-WEAR_MIN = 1e-6
-
-
-class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """How a house is planned."""
-
-    tariff: Tariff
-    step_s: float
-    steps: int
-    max_grid_import_kw: float
-    max_grid_export_kw: float
 
 
 class PlanInputs(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,15 +33,8 @@ class PlanInputs(msgspec.Struct, frozen=True, kw_only=True):
     load: Forecast
     pv: Forecast
     prices: PriceForecast
-    case: "BatteryCase | None"
-    """None: the house has no battery to plan."""
-
-
-class BatteryCase(msgspec.Struct, frozen=True):
-    """A battery, and the problem of planning it."""
-
-    der_id: str
-    problem: Problem
+    problem: Problem | None
+    """None: the house has nothing to plan."""
 
 
 class _Mean:
@@ -146,26 +123,16 @@ class PlannerModel:
         """The billing month's peaks, which a restart must not forget."""
         return self._peaks.kept
 
-    def battery(self, now: Instant) -> DerTelemetry | None:
-        """The battery to plan: of those whose telemetry is fresh and complete, the first by its id.
-
-        A second battery in a house is not planned yet.
-        """
-        ids = sorted(der_id for der_id, der in self._batteries.items() if _is_fresh(der, now))
-        complete = (self._batteries[der_id] for der_id in ids)
-        return next((der for der in complete if der.capacity_kwh and der.current_soc is not None), None)
+    def has_ders(self, now: Instant) -> bool:
+        """Whether there is a battery or a car to plan now."""
+        return bool(self._fresh_batteries(now)) or any(_is_fresh(der, now) for der in self._cars.values())
 
     def plan_inputs(self, now: Instant) -> PlanInputs:
-        """The forecasts from the step in hand on and, if there is a battery, its problem.
-
-        Off the grid of steps the first one counts as whole: it began before `now`, and a plan made there is
-        soon replaced by an aligned one.
-        """
+        """The forecasts from the step in hand on and, if there is a battery or a car, the problem."""
         history = self._load.history
         self._move_to(history.slot_of(now))
         start, setup = history.start_of(self._slot.number), self._setup
         prices = setup.tariff.series(start, setup.step_s, setup.steps)
-        load, pv = self._forecast("load", self._load, now), self._forecast("pv", self._pv, now)
         price = PriceForecast(
             house=self.house,
             tariff=setup.tariff.name,
@@ -177,62 +144,28 @@ class PlannerModel:
             export_price=prices.export_price,
             demand_price=prices.demand_price,
         )
-        der = self.battery(now)
-        return PlanInputs(
-            load=load,
-            pv=pv,
-            prices=price,
-            case=BatteryCase(der.der_id, self._problem(der, load, pv, price)) if der else None,
-        )
+        load, pv = self._forecast("load", self._load, now), self._forecast("pv", self._pv, now)
+        ahead = Ahead(load, pv, price)
+        return PlanInputs(load=load, pv=pv, prices=price, problem=self._problem(ahead, now))
 
-    def _problem(self, der: DerTelemetry, load: Forecast, pv: Forecast, prices: PriceForecast) -> Problem:
-        setup, battery = self._setup, _battery(der)
-        demand, demand_of_step = self._demand(prices.start, battery)
-        mean_price = fmean(prices.import_price)
-        return Problem(
-            step_h=setup.step_s / 3600.0,
-            load_kw=load.power_kw,
-            pv_kw=pv.power_kw,
-            import_price=prices.import_price,
-            export_price=prices.export_price,
-            battery=battery,
-            demand=demand,
-            demand_of_step=demand_of_step,
-            max_grid_import_kw=setup.max_grid_import_kw,
-            max_grid_export_kw=setup.max_grid_export_kw,
-            # What is left will save an import at the mean price. Less the loss of the whole round trip, not
-            # of discharging alone: at one price all day, energy must be worth more in use than kept.
-            end_value_per_kwh=max(0.0, mean_price) * battery.efficiency_roundtrip,
-            wear_per_kwh=max(WEAR_MIN, WEAR_SHARE * abs(mean_price)),
-        )
+    def _problem(self, ahead: Ahead, now: Instant) -> Problem | None:
+        setup, start = self._setup, ahead.load.start
+        batteries = [
+            battery_of(der, ahead.prices.import_price, setup.degradation_cost)
+            for der in self._fresh_batteries(now)
+        ]
+        fresh_cars = sorted(der_id for der_id, der in self._cars.items() if _is_fresh(der, now))
+        cars = [car for der_id in fresh_cars if (car := car_of(self._cars[der_id], setup, start))]
+        if not (batteries or cars):
+            return None
+        whole = as_one(batteries) if batteries else None
+        demand = demand_of(setup, start, self._peaks, self._usual, self._slot.number, whole)
+        return pose(setup, ahead, batteries, cars, demand)
 
-    def _demand(self, start: Instant, battery: Battery) -> tuple[list[DemandPeriod], list[int]]:
-        """The demand periods the horizon meets, and each step's; none where peaks cost nothing."""
-        setup = self._setup
-        met: dict[DemandKey, tuple[int, float, Instant]] = {}
-        of_step: list[int] = []
-        for at in (start.after(i * setup.step_s) for i in range(setup.steps)):
-            period = setup.tariff.period_at(at)
-            key = (setup.tariff.billing_month(at), period.demand_group)
-            met.setdefault(key, (len(met), period.demand_price, at))
-            of_step.append(met[key][0])
-        if not any(price for _, price, _ in met.values()):
-            return [], []
-        usual = self._usual.lowest_kw(self._slot.number, battery)
-        end = start.after(setup.steps * setup.step_s)
-        periods = []
-        for key, (_, price, at) in met.items():
-            (year, month), group = key
-            days_left = setup.tariff.billing_month_end(at).seconds_since(end) / DAY_S
-            periods.append(
-                DemandPeriod(
-                    name=f"{year}-{month:02} {group}",
-                    price_per_kw=price,
-                    floor_kw=self._peaks.kw(key),
-                    expected_kw=expected_kw(usual.get(group, ()), days_left),
-                )
-            )
-        return periods, of_step
+    def _fresh_batteries(self, now: Instant) -> list[DerTelemetry]:
+        """The batteries to plan, by their ids: those whose telemetry is fresh and complete."""
+        fresh = (der for _, der in sorted(self._batteries.items()) if _is_fresh(der, now))
+        return [der for der in fresh if der.capacity_kwh and der.current_soc is not None]
 
     def _forecast(self, kind: Literal["load", "pv"], outlook: Outlook, now: Instant) -> Forecast:
         running_kw = self._slot.load_kw if kind == "load" else self._slot.pv_kw
@@ -297,58 +230,6 @@ class PlannerModel:
             self._load.learn(done.number, load_kw)
             grid_kw = load_kw + done.ders.value - (pv_kw or 0.0)
             self._peaks.add(self._load.history.start_of(done.number), self._setup.step_s, grid_kw)
-
-
-def schedule_of(
-    inputs: PlanInputs, case: BatteryCase, plan: Plan, solver: str, solve_time_s: float | None
-) -> Schedule:
-    """The message that carries a plan for the battery of `inputs`."""
-    now = inputs.load.issued_at
-    return Schedule(
-        house=inputs.load.house,
-        der_id=case.der_id,
-        issued_at=now,
-        valid_until=now.after(VALID_S),
-        start=inputs.load.start,
-        step_s=inputs.load.step_s,
-        status=plan.status,
-        reason=plan.reason,
-        battery_power_kw=plan.battery_kw,
-        grid_power_kw=plan.grid_kw,
-        curtailed_kw=plan.curtailed_kw,
-        soc_percent=_soc_percent(plan.stored_kwh, case.problem.battery),
-        load_kw=inputs.load.power_kw,
-        pv_kw=inputs.pv.power_kw,
-        import_price=inputs.prices.import_price,
-        currency=inputs.prices.currency,
-        energy_cost=plan.energy_cost,
-        demand_cost=plan.demand_cost,
-        total_cost=plan.energy_cost + plan.demand_cost,
-        peak_kw=plan.peak_kw,
-        solver=solver,
-        solve_time_s=solve_time_s,
-    )
-
-
-def _soc_percent(stored_kwh: Sequence[float], battery: Battery) -> list[float]:
-    return [min(100.0, max(0.0, 100.0 * kwh / battery.capacity_kwh)) for kwh in stored_kwh]
-
-
-def _battery(der: DerTelemetry) -> Battery:
-    """A battery as its telemetry has it; what it does not say is as the reference has it."""
-    return Battery(
-        capacity_kwh=der.capacity_kwh or 0.0,
-        max_charge_kw=_or(der.max_charge_kw, der.nameplate_capacity),
-        max_discharge_kw=_or(der.max_discharge_kw, der.nameplate_capacity),
-        efficiency_roundtrip=_or(der.efficiency_roundtrip, 0.9),
-        min_soc_percent=_or(der.min_soc_percent, 10.0),
-        max_soc_percent=_or(der.max_soc_percent, 90.0),
-        soc_percent=_or(der.current_soc, 0.0),
-    )
-
-
-def _or(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value
 
 
 def _is_fresh(der: DerTelemetry, now: Instant) -> bool:

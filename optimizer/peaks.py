@@ -59,6 +59,10 @@ class MonthPeaks:
         """The peak so far."""
         return self._peaks.get(key, 0.0)
 
+    def passed_kwh(self, interval: Instant) -> float:
+        """What has been imported so far in the measurement interval that began then."""
+        return self._interval_kwh if interval == self._interval else 0.0
+
     @property
     def kept(self) -> list[Peak]:
         """What a restart must not forget."""

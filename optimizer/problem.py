@@ -1,38 +1,25 @@
-"""What is to be planned, what came out, and a check that knows nothing of how it was found."""
+"""What is to be planned: a house's forecasts, prices, batteries, cars and limits; and whether that can be."""
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from math import isfinite, sqrt
-from typing import Literal
 
 import msgspec
 
 from energy.battery import BatterySpec, BatteryState
+from energy.checks import check_range
 from energy.errors import SpecError
 
 SHARES = 4
 """Of a demand price, each charged above a level of its own."""
-TOLERANCE = 1e-4
-"""How far a plan may pass a limit [kW, kWh]: a solver's rounding, added up over its steps."""
-
-PlanStatus = Literal["optimal", "fallback", "infeasible", "error"]
 
 
-class Battery(msgspec.Struct, frozen=True, kw_only=True):
-    """A battery now, as its telemetry tells it; powers are at its terminals."""
+class Der(msgspec.Struct, frozen=True, kw_only=True):
+    """What is planned: something that is charged. Powers are at its terminals."""
 
+    der_id: str
     capacity_kwh: float
     max_charge_kw: float
-    max_discharge_kw: float
-    efficiency_roundtrip: float
-    min_soc_percent: float
-    max_soc_percent: float
     soc_percent: float
-
-    @property
-    def efficiency(self) -> float:
-        """The share that survives charging, and again discharging."""
-        return sqrt(self.efficiency_roundtrip)
 
     @property
     def stored_kwh(self) -> float:
@@ -44,16 +31,42 @@ class Battery(msgspec.Struct, frozen=True, kw_only=True):
         return self.capacity_kwh * soc_percent / 100.0
 
 
-NO_BATTERY = Battery(
-    capacity_kwh=0.0,
-    max_charge_kw=0.0,
-    max_discharge_kw=0.0,
-    efficiency_roundtrip=1.0,
-    min_soc_percent=0.0,
-    max_soc_percent=0.0,
-    soc_percent=0.0,
-)
-"""Stands in where the one given can't be."""
+class Battery(Der, frozen=True, kw_only=True):
+    """A battery now, as its telemetry tells it."""
+
+    der_id: str = "battery"
+    max_discharge_kw: float
+    efficiency_roundtrip: float
+    min_soc_percent: float
+    max_soc_percent: float
+    end_value_per_kwh: float = 0.0
+    """What a kWh still stored after the last step is worth."""
+    wear_per_kwh: float = 1e-6
+    """What a kWh through the terminals costs, each way; above 0, lest a tie does both at once."""
+
+    @property
+    def efficiency(self) -> float:
+        """The share that survives charging, and again discharging."""
+        return sqrt(self.efficiency_roundtrip)
+
+
+class Car(Der, frozen=True, kw_only=True):
+    """A car at its charge point, which gives it 0 or at least `min_charge_kw`."""
+
+    der_id: str = "ev"
+    target_soc_percent: float
+    """Soft: what can't be reached by the departure is reported, not refused."""
+    min_charge_kw: float
+    """6 A at 230 V, a phase."""
+    efficiency: float = 0.9
+    """The share that arrives in its battery."""
+    departure_step: int
+    """It charges in the steps before this one: 0 to N."""
+
+    @property
+    def needed_kwh(self) -> float:
+        """What it lacks to its target [kWh]."""
+        return max(0.0, self.capacity_kwh * (self.target_soc_percent - self.soc_percent) / 100.0)
 
 
 class DemandPeriod(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,59 +89,65 @@ class DemandPeriod(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """One house and one battery over N steps; every list has N numbers, means over the step.
+    """One house over N steps; every list has N numbers, means over the step.
 
     Holds whatever it is given: `fault_in` says what is wrong with it.
     """
 
     step_h: float
+    first_step_h: float | None = None
+    """What is still to come of the first step [h]; all of it if absent."""
     load_kw: Sequence[float]
     pv_kw: Sequence[float]
     """Available, before curtailment, which is always allowed."""
     import_price: Sequence[float]
     """Currency per kWh, as all prices here."""
     export_price: Sequence[float]
-    battery: Battery
+    batteries: Sequence[Battery] = ()
+    cars: Sequence[Car] = ()
     demand: Sequence[DemandPeriod] = ()
-    demand_of_step: Sequence[int] = ()
-    """The index of each step's period in `demand`; empty if there is no demand charge."""
+    demand_of_interval: Sequence[int] = ()
+    """The index in `demand` of each measurement interval's period; empty if there is no demand charge."""
+    interval_steps: int = 1
+    """How many steps a measurement interval has; the first one may have begun before the first step."""
+    passed_steps: int = 0
+    """How many of its steps were over before the first step."""
+    passed_kwh: float = 0.0
+    """What had been imported in it by now."""
     max_grid_import_kw: float
     """Soft: a house that needs more gets it, and the plan says so."""
     max_grid_export_kw: float = 0.0
-    end_value_per_kwh: float
-    """What a kWh still stored after the last step is worth."""
-    wear_per_kwh: float
-    """What a kWh through the terminals costs, each way; above 0, lest a tie does both at once."""
+
+    @property
+    def ders(self) -> list[Der]:
+        """The batteries, then the cars."""
+        return [*self.batteries, *self.cars]
 
     @property
     def steps(self) -> int:
         """N."""
         return len(self.load_kw)
 
+    @property
+    def hours(self) -> list[float]:
+        """What is still to come of each step [h], N numbers."""
+        first = self.step_h if self.first_step_h is None else self.first_step_h
+        return [first, *[self.step_h] * self.steps][: self.steps]
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A battery's powers for every step, and what follows from them. Signs as everywhere."""
+    @property
+    def intervals(self) -> int:
+        """How many measurement intervals the steps meet."""
+        return -(-(self.steps + self.passed_steps) // self.interval_steps)
 
-    status: PlanStatus
-    reason: str = ""
-    battery_kw: list[float]
-    grid_kw: list[float]
-    curtailed_kw: list[float]
-    stored_kwh: list[float]
-    """At the beginning of each step and the end of the last: N + 1."""
-    energy_cost: float
-    """Import less what export earns, in the tariff's currency."""
-    demand_cost: float
-    """What the billing months' peaks cost once the plan is carried out, those already reached included."""
-    peak_kw: float
-    """The highest import planned."""
-    objective: float | None = None
-    """What the solver minimised; None if nothing was solved."""
+    def interval_of(self, step: int) -> int:
+        """The measurement interval of a step."""
+        return (step + self.passed_steps) // self.interval_steps
 
 
 def fault_in(problem: Problem) -> str | None:
     """The first thing in a problem that no house can have, by name; None if it is sound."""
-    return _fault_in_lists(problem) or _fault_in_battery(problem.battery) or _fault_in_terms(problem)
+    faults = (_fault_in_lists, _fault_in_ders, _fault_in_terms, _fault_in_demand)
+    return next((fault for find in faults if (fault := find(problem))), None)
 
 
 def _fault_in_lists(problem: Problem) -> str | None:
@@ -151,23 +170,48 @@ def _fault_in_lists(problem: Problem) -> str | None:
     return None
 
 
-def _fault_in_battery(battery: Battery) -> str | None:
+def _fault_in_ders(problem: Problem) -> str | None:
     try:
-        fields = {name: getattr(battery, name) for name in BatterySpec.__struct_fields__}
-        BatterySpec(**fields)
-        BatteryState(battery.soc_percent)
+        for battery in problem.batteries:
+            check_battery(battery)
+        for car in problem.cars:
+            _check_car(car, problem.steps)
     except SpecError as error:
         return str(error)
-    return None
+    ids = [der.der_id for der in problem.ders]
+    twice = next((der_id for i, der_id in enumerate(ids) if der_id in ids[:i]), None)
+    return None if twice is None else f"{twice} is there twice"
+
+
+def check_battery(battery: Battery) -> None:
+    """Refuse what no battery has.
+
+    Raises:
+        SpecError: naming the value and its range.
+    """
+    BatterySpec(**{name: getattr(battery, name) for name in BatterySpec.__struct_fields__})
+    BatteryState(battery.soc_percent)
+    check_range(f"{battery.der_id} end_value_per_kwh", battery.end_value_per_kwh, 0, 1e6)
+    check_range(f"{battery.der_id} wear_per_kwh", battery.wear_per_kwh, 0, 1e6)
+
+
+def _check_car(car: Car, steps: int) -> None:
+    check_range(f"{car.der_id} capacity_kwh", car.capacity_kwh, 0, 1e6, above_low=True)
+    check_range(f"{car.der_id} soc_percent", car.soc_percent, 0, 100)
+    check_range(f"{car.der_id} target_soc_percent", car.target_soc_percent, 0, 100)
+    check_range(f"{car.der_id} efficiency", car.efficiency, 0, 1, above_low=True)
+    check_range(f"{car.der_id} max_charge_kw", car.max_charge_kw, 0, 1e5)
+    check_range(f"{car.der_id} min_charge_kw", car.min_charge_kw, 0, car.max_charge_kw)
+    check_range(f"{car.der_id} departure_step", car.departure_step, 0, steps)
 
 
 def _fault_in_terms(problem: Problem) -> str | None:
     numbers = {
         "step_h": problem.step_h,
+        "first_step_h": problem.hours[0],
         "max_grid_import_kw": problem.max_grid_import_kw,
         "max_grid_export_kw": problem.max_grid_export_kw,
-        "end_value_per_kwh": problem.end_value_per_kwh,
-        "wear_per_kwh": problem.wear_per_kwh,
+        "passed_kwh": problem.passed_kwh,
         **{f"demand price of {period.name}": period.price_per_kw for period in problem.demand},
         **{f"demand floor of {period.name}": period.floor_kw for period in problem.demand},
         **{
@@ -181,146 +225,29 @@ def _fault_in_terms(problem: Problem) -> str | None:
             return f"{name} is {value:g}: it must be finite and not negative"
     if problem.step_h == 0:
         return "step_h is 0: a step must last"
-    if problem.demand or problem.demand_of_step:
-        if fault := _fault_in_demand(problem.demand):
-            return fault
-        if len(problem.demand_of_step) != problem.steps:
-            return f"demand_of_step has {len(problem.demand_of_step)} numbers, load_kw {problem.steps}"
-        if not all(0 <= index < len(problem.demand) for index in problem.demand_of_step):
-            return f"demand_of_step names a period outside 0..{len(problem.demand) - 1}"
+    if problem.hours[0] > problem.step_h:
+        return f"first_step_h is {problem.hours[0]:g}: longer than a step of {problem.step_h:g} h"
     return None
 
 
-def _fault_in_demand(demand: Sequence[DemandPeriod]) -> str | None:
-    for period in demand:
+def _fault_in_demand(problem: Problem) -> str | None:
+    if problem.interval_steps < 1 or not 0 <= problem.passed_steps < problem.interval_steps:
+        return f"passed_steps is {problem.passed_steps}: it must be in 0..{problem.interval_steps - 1}"
+    if not problem.demand and not problem.demand_of_interval:
+        return None
+    for period in problem.demand:
         if len(period.expected_kw) not in (0, SHARES):
             return f"expected_kw of {period.name} has {len(period.expected_kw)} levels: it must be {SHARES}"
-    return None
-
-
-def needs_binaries(problem: Problem) -> str | None:
-    """Why a linear program would charge and discharge, or import and export, at once; None: it won't."""
-    for i, (buy, sell) in enumerate(zip(problem.import_price, problem.export_price, strict=True)):
-        if buy < 0:
-            return f"import_price[{i}] is {buy:g}: negative prices can't be planned yet"
-        if problem.max_grid_export_kw > 0 and sell > buy:
-            return f"export_price[{i}] is {sell:g}, above the import price {buy:g}: can't be planned yet"
-    return None
-
-
-def plan_of(
-    problem: Problem,
-    battery_kw: Iterable[float],
-    curtailed_kw: Iterable[float],
-    *,
-    status: PlanStatus,
-    reason: str = "",
-    objective: float | None = None,
-) -> Plan:
-    """The plan that follows from what is done with the battery and the PV.
-
-    Grid and stored energy are computed from these two, so that what is published balances exactly.
-    """
-    battery_kw, curtailed_kw = list(battery_kw), list(curtailed_kw)
-    flows = zip(problem.load_kw, problem.pv_kw, battery_kw, curtailed_kw, strict=True)
-    grid_kw = [load + power + curtailed - pv for load, pv, power, curtailed in flows]
-    efficiency = problem.battery.efficiency
-    stored = [problem.battery.stored_kwh]
-    for power in battery_kw:
-        into_cells_kw = power * efficiency if power >= 0 else power / efficiency
-        stored.append(stored[-1] + into_cells_kw * problem.step_h)
-    priced = zip(grid_kw, problem.import_price, problem.export_price, strict=True)
-    return Plan(
-        status=status,
-        reason=reason,
-        battery_kw=battery_kw,
-        grid_kw=grid_kw,
-        curtailed_kw=curtailed_kw,
-        stored_kwh=stored,
-        energy_cost=problem.step_h * sum(kw * (buy if kw > 0 else sell) for kw, buy, sell in priced),
-        demand_cost=_demand_cost(problem, grid_kw),
-        peak_kw=max([0.0, *grid_kw]),
-        objective=objective,
-    )
-
-
-def _demand_cost(problem: Problem, grid_kw: Sequence[float]) -> float:
-    peaks = [period.floor_kw for period in problem.demand]
-    for index, kw in zip(problem.demand_of_step, grid_kw, strict=False):
-        peaks[index] = max(peaks[index], kw)
-    return sum(period.price_per_kw * peak for period, peak in zip(problem.demand, peaks, strict=True))
-
-
-def idle_plan(problem: Problem, status: PlanStatus, reason: str) -> Plan:
-    """The battery does nothing; what may not be exported is curtailed. Numbers that are none count as 0."""
-    steps = problem.steps
-    sound = msgspec.structs.replace(
-        problem,
-        step_h=_finite([problem.step_h], 1)[0],
-        battery=problem.battery if _fault_in_battery(problem.battery) is None else NO_BATTERY,
-        load_kw=_finite(problem.load_kw, steps),
-        pv_kw=_finite(problem.pv_kw, steps),
-        import_price=_finite(problem.import_price, steps),
-        export_price=_finite(problem.export_price, steps),
-        demand=(),
-        demand_of_step=(),
-    )
-    flows = zip(sound.load_kw, sound.pv_kw, strict=True)
-    curtailed = [max(0.0, pv - load - sound.max_grid_export_kw) for load, pv in flows]
-    return plan_of(sound, [0.0] * steps, curtailed, status=status, reason=reason)
-
-
-def _finite(values: Sequence[float], n: int) -> list[float]:
-    return [value if isfinite(value) else 0.0 for value in [*values, *[0.0] * n][:n]]
-
-
-def check(plan: Plan, problem: Problem) -> str | None:
-    """The first way in which a plan breaks physics or a hard limit, by name and step; None if it is sound."""
-    battery = problem.battery
-    for i in range(problem.steps):
-        power, grid, curtailed = plan.battery_kw[i], plan.grid_kw[i], plan.curtailed_kw[i]
-        balance = grid + problem.pv_kw[i] - curtailed - problem.load_kw[i] - power
-        limits = (
-            ("balance", abs(balance), 0.0),
-            ("max_charge_kw", power, battery.max_charge_kw),
-            ("max_discharge_kw", -power, battery.max_discharge_kw),
-            ("max_grid_export_kw", -grid, problem.max_grid_export_kw),
-            ("curtailed PV", curtailed, problem.pv_kw[i]),
-            ("curtailed PV below 0", -curtailed, 0.0),
-        )
-        for name, value, limit in limits:
-            if not value <= limit + TOLERANCE:
-                return f"{name}: {value:.6g} kW at step {i}, the limit is {limit:.6g} kW"
-    return _check_stored(plan, problem)
-
-
-def _check_stored(plan: Plan, problem: Problem) -> str | None:
-    """The energy stored follows from the powers, and leaves its range never, or only towards it."""
-    battery = problem.battery
-    low, high = battery.kwh(battery.min_soc_percent), battery.kwh(battery.max_soc_percent)
-    if abs(plan.stored_kwh[0] - battery.stored_kwh) > TOLERANCE:
+    if len(problem.demand_of_interval) != problem.intervals:
         return (
-            f"stored energy starts at {plan.stored_kwh[0]:.6g} kWh, the battery has {battery.stored_kwh:.6g}"
+            f"demand_of_interval has {len(problem.demand_of_interval)} numbers, the steps "
+            f"{problem.intervals} intervals"
         )
-    for i, (before, after) in enumerate(pairwise(plan.stored_kwh)):
-        charge, discharge = max(0.0, plan.battery_kw[i]), max(0.0, -plan.battery_kw[i])
-        change = (charge * battery.efficiency - discharge / battery.efficiency) * problem.step_h
-        if not abs(after - before - change) <= TOLERANCE:
-            return (
-                f"stored energy changes by {after - before:.6g} kWh at step {i}, the power gives {change:.6g}"
-            )
-        if not after >= min(low, before) - TOLERANCE:
-            return f"min_soc_percent: {after:.6g} kWh after step {i}, the limit is {low:.6g} kWh"
-        if not after <= max(high, before) + TOLERANCE:
-            return f"max_soc_percent: {after:.6g} kWh after step {i}, the limit is {high:.6g} kWh"
+    if not all(0 <= index < len(problem.demand) for index in problem.demand_of_interval):
+        return f"demand_of_interval names a period outside 0..{len(problem.demand) - 1}"
     return None
 
 
-def over_import(plan: Plan, problem: Problem) -> str:
-    """By how much the soft import limit is missed, in words; empty if it is kept."""
-    excess = plan.peak_kw - problem.max_grid_import_kw
-    if excess <= TOLERANCE:
-        return ""
-    step = plan.grid_kw.index(plan.peak_kw)
-    limit = f"max_grid_import_kw of {problem.max_grid_import_kw:g} kW"
-    return f"{limit} is passed by up to {excess:.3g} kW (step {step})"
+def finite(values: Iterable[float]) -> list[float]:
+    """The numbers, 0 in place of what is none."""
+    return [value if isfinite(value) else 0.0 for value in values]

@@ -5,34 +5,49 @@ a product, and a Variable that does has no Parameter among its `bounds=` (its si
 data); hence the limits of charge and discharge are constraints, while PV and SoC limits are bounds.
 """
 
-import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cvxpy as cp
 import numpy as np
 
-from optimizer.problem import (
-    SHARES,
-    Plan,
-    PlanStatus,
-    Problem,
-    check,
-    fault_in,
-    idle_plan,
-    needs_binaries,
-    over_import,
-    plan_of,
-)
+from optimizer.problem import SHARES, Battery, Problem
 
-SOLVER = "HiGHS via CVXPY"
+Expression = Any
+"""A CVXPY expression; its classes are not typed."""
 
 
 class Structure(NamedTuple):
     """What a compiled program is made for; everything else is data."""
 
     steps: int
+    batteries: int
+    cars: int
     peaks: int
+    interval_steps: int
+    passed_steps: int
     export: bool
+    modes: bool
+    """Whether charging or discharging, and import or export, are chosen by binaries."""
+
+    @property
+    def intervals(self) -> int:
+        """How many measurement intervals the steps meet."""
+        return -(-(self.steps + self.passed_steps) // self.interval_steps)
+
+
+def structure_of(problem: Problem, *, modes: bool) -> Structure:
+    """The structure that a problem has."""
+    return Structure(
+        steps=problem.steps,
+        batteries=len(problem.batteries),
+        cars=len(problem.cars),
+        peaks=len(problem.demand),
+        interval_steps=problem.interval_steps if problem.demand else 1,
+        passed_steps=problem.passed_steps if problem.demand else 0,
+        export=problem.max_grid_export_kw > 0,
+        modes=modes,
+    )
 
 
 class Data:
@@ -43,234 +58,293 @@ class Data:
         self.net_load = cp.Parameter(n, name="net_load")
         """Load less available PV [kW]."""
         self.pv = cp.Parameter(n, name="pv", nonneg=True)
-        self.import_price = cp.Parameter(n, name="import_price", nonneg=True)
+        self.import_price = cp.Parameter(n, name="import_price")
         """Currency per kW for one step, as all prices here."""
         self.export_price = cp.Parameter(n, name="export_price")
         self.max_import = cp.Parameter(name="max_import", nonneg=True)
         self.over_price = cp.Parameter(name="over_price", nonneg=True)
         self.max_export = cp.Parameter(name="max_export", nonneg=True)
-        self.max_charge = cp.Parameter(n, name="max_charge", nonneg=True)
-        self.max_discharge = cp.Parameter(name="max_discharge", nonneg=True)
-        self.stored_per_charge = cp.Parameter(name="stored_per_charge", nonneg=True)
-        """kWh into the cells for a kW at the terminals during a step."""
-        self.stored_per_discharge = cp.Parameter(name="stored_per_discharge", nonneg=True)
-        self.stored_low = cp.Parameter(n + 1, name="stored_low")
-        self.stored_high = cp.Parameter(n + 1, name="stored_high")
-        self.end_value = cp.Parameter(name="end_value", nonneg=True)
-        self.wear = cp.Parameter(name="wear", nonneg=True)
+        if structure.batteries:
+            self._battery_parameters(structure.batteries, n)
+        if structure.cars:
+            self._car_parameters(structure.cars, n)
         if structure.peaks:
             self.demand_price = cp.Parameter(structure.peaks, name="demand_price", nonneg=True)
             self.peak_level = cp.Parameter((structure.peaks, SHARES), name="peak_level", nonneg=True)
-            self.peak_of_step = cp.Parameter((n, structure.peaks), name="peak_of_step", nonneg=True)
+            self.peak_of_interval = cp.Parameter(
+                (structure.intervals, structure.peaks), name="peak_of_interval", nonneg=True
+            )
+            self.interval_share = cp.Parameter(n, name="interval_share", nonneg=True)
+            """How much a kW in a step adds to the mean of its measurement interval."""
+            self.passed = cp.Parameter(structure.intervals, name="passed", nonneg=True)
+            """What each interval's mean already has [kW]."""
+        if structure.modes:
+            self.most_import = cp.Parameter(n, name="most_import", nonneg=True)
+            """What the house could import at all."""
+
+    def _battery_parameters(self, batteries: int, n: int) -> None:
+        shape = (batteries, n)
+        self.max_charge = cp.Parameter(shape, name="max_charge", nonneg=True)
+        self.max_discharge = cp.Parameter(shape, name="max_discharge", nonneg=True)
+        self.stored_per_charge = cp.Parameter(shape, name="stored_per_charge", nonneg=True)
+        """kWh into the cells for a kW at the terminals during a step."""
+        self.stored_per_discharge = cp.Parameter(shape, name="stored_per_discharge", nonneg=True)
+        self.stored_low = cp.Parameter((batteries, n + 1), name="stored_low")
+        self.stored_high = cp.Parameter((batteries, n + 1), name="stored_high")
+        self.end_value = cp.Parameter(batteries, name="end_value", nonneg=True)
+        self.wear = cp.Parameter(shape, name="wear", nonneg=True)
+
+    def _car_parameters(self, cars: int, n: int) -> None:
+        shape = (cars, n)
+        self.car_min = cp.Parameter(shape, name="car_min", nonneg=True)
+        self.car_max = cp.Parameter(shape, name="car_max", nonneg=True)
+        self.car_gain = cp.Parameter(shape, name="car_gain", nonneg=True)
+        """kWh into the car for a kW at the plug during a step; 0 once it has left."""
+        self.car_need = cp.Parameter(cars, name="car_need", nonneg=True)
+        self.car_room = cp.Parameter(cars, name="car_room", nonneg=True)
+        self.short_price = cp.Parameter(name="short_price", nonneg=True)
+        """Per kWh missing at a departure."""
 
     def load(self, problem: Problem) -> None:
         """Take the numbers of a problem."""
-        battery, step_h = problem.battery, problem.step_h
-        load, self.pv.value = np.asarray(problem.load_kw, float), np.asarray(problem.pv_kw, float)
-        self.net_load.value = load - self.pv.value
-        self.import_price.value = np.asarray(problem.import_price) * step_h
-        self.export_price.value = np.asarray(problem.export_price) * step_h
+        hours = np.asarray(problem.hours)
+        load, pv = np.asarray(problem.load_kw, float), np.asarray(problem.pv_kw, float)
+        self.net_load.value, self.pv.value = load - pv, pv
+        self.import_price.value = np.asarray(problem.import_price) * hours
+        self.export_price.value = np.asarray(problem.export_price) * hours
         self.max_import.value = problem.max_grid_import_kw
-        self.over_price.value = _over_price(problem)
         self.max_export.value = problem.max_grid_export_kw
-        self.max_discharge.value = battery.max_discharge_kw
-        self.stored_per_charge.value = battery.efficiency * step_h
-        self.stored_per_discharge.value = step_h / battery.efficiency
-        low, high = _stored_range(problem)
+        short_price = _short_price(problem)
+        self.over_price.value = _over_price(problem, short_price)
+        if problem.batteries:
+            self._load_batteries(problem, hours)
+        if problem.cars:
+            self._load_cars(problem, hours)
+            self.short_price.value = short_price
+        if problem.demand:
+            self._load_demand(problem, hours)
+        if hasattr(self, "most_import"):
+            ders_kw = sum(der.max_charge_kw for der in problem.ders)
+            self.most_import.value = load + ders_kw
+
+    def _load_batteries(self, problem: Problem, hours: np.ndarray) -> None:
+        batteries = problem.batteries
+        efficiency = _column(batteries, "efficiency")
+        self.stored_per_charge.value = efficiency * hours
+        self.stored_per_discharge.value = hours / efficiency
+        low, high = stored_range(problem, hours)
         self.stored_low.value, self.stored_high.value = low, high
         # A battery found too full is not charged until it is back in its range.
-        too_full = high[1:] > battery.kwh(battery.max_soc_percent)
-        self.max_charge.value = np.where(too_full, 0.0, battery.max_charge_kw)
-        self.end_value.value = problem.end_value_per_kwh
-        self.wear.value = problem.wear_per_kwh * step_h
-        if problem.demand:
-            self.demand_price.value = np.array([period.price_per_kw for period in problem.demand])
-            self.peak_level.value = np.array([period.levels_kw for period in problem.demand])
-            self.peak_of_step.value = np.eye(len(problem.demand))[list(problem.demand_of_step)]
+        most_kwh = np.array([[battery.kwh(battery.max_soc_percent)] for battery in batteries])
+        self.max_charge.value = np.where(high[:, 1:] > most_kwh, 0.0, _column(batteries, "max_charge_kw"))
+        self.max_discharge.value = _column(batteries, "max_discharge_kw") + 0.0 * hours
+        self.end_value.value = _column(batteries, "end_value_per_kwh")[:, 0]
+        self.wear.value = _column(batteries, "wear_per_kwh") * hours
+
+    def _load_cars(self, problem: Problem, hours: np.ndarray) -> None:
+        cars = problem.cars
+        there = np.arange(problem.steps) < _column(cars, "departure_step")
+        self.car_min.value = there * _column(cars, "min_charge_kw")
+        self.car_max.value = there * _column(cars, "max_charge_kw")
+        self.car_gain.value = there * _column(cars, "efficiency") * hours
+        self.car_need.value = np.array([car.needed_kwh for car in cars])
+        self.car_room.value = np.array([max(0.0, car.capacity_kwh - car.stored_kwh) for car in cars])
+
+    def _load_demand(self, problem: Problem, hours: np.ndarray) -> None:
+        interval_h = problem.step_h * problem.interval_steps
+        self.demand_price.value = np.array([period.price_per_kw for period in problem.demand])
+        self.peak_level.value = np.array([period.levels_kw for period in problem.demand])
+        self.peak_of_interval.value = np.eye(len(problem.demand))[list(problem.demand_of_interval)]
+        self.interval_share.value = hours / interval_h
+        self.passed.value = np.array([problem.passed_kwh / interval_h, *[0.0] * (problem.intervals - 1)])
 
 
 class Flows:
     """The variables: powers of each step [kW], energy stored between them [kWh], peaks [kW]."""
 
     def __init__(self, structure: Structure, data: Data) -> None:
-        n = structure.steps
-        self.charge = cp.Variable(n, name="P_charge", bounds=[0, None])
-        self.discharge = cp.Variable(n, name="P_discharge", bounds=[0, None])
+        n, batteries, cars, peaks = structure[:4]
         self.grid_import = cp.Variable(n, name="P_import", bounds=[0, None])
         self.over_import = cp.Variable(n, name="P_over_import", bounds=[0, None])
         self.grid_export = cp.Variable(n, name="P_export", bounds=[0, None]) if structure.export else None
         self.curtailed = cp.Variable(n, name="P_curtailed", bounds=[0, data.pv])
-        self.stored = cp.Variable(n + 1, name="E_stored", bounds=[data.stored_low, data.stored_high])
-        self.end = cp.Variable(name="E_end")
-        self.peak = cp.Variable(structure.peaks, name="P_peak") if structure.peaks else None
-        self.paid = cp.Variable((structure.peaks, SHARES), name="P_paid") if structure.peaks else None
+        self.charge = self.discharge = self.stored = self.end = None
+        if batteries:
+            self.charge = cp.Variable((batteries, n), name="P_charge", bounds=[0, None])
+            self.discharge = cp.Variable((batteries, n), name="P_discharge", bounds=[0, None])
+            self.stored = cp.Variable(
+                (batteries, n + 1), name="E_stored", bounds=[data.stored_low, data.stored_high]
+            )
+            self.end = cp.Variable(batteries, name="E_end")
+        self.car = cp.Variable((cars, n), name="P_car", bounds=[0, None]) if cars else None
+        self.short = cp.Variable(cars, name="E_short", bounds=[0, None]) if cars else None
+        self.car_on = cp.Variable((cars, n), name="car_on", boolean=True) if cars else None
+        self.peak = cp.Variable(peaks, name="P_peak") if peaks else None
+        self.paid = cp.Variable((peaks, SHARES), name="P_paid") if peaks else None
+        modes = structure.modes
+        self.charging = (
+            cp.Variable((batteries, n), name="charging", boolean=True) if modes and batteries else None
+        )
+        self.buying = cp.Variable(n, name="buying", boolean=True) if modes and structure.export else None
 
     @property
-    def grid(self) -> Any:  # noqa: ANN401 - a CVXPY expression
+    def grid(self) -> Expression:
         """P_grid: + import / - export."""
         return self.grid_import if self.grid_export is None else self.grid_import - self.grid_export
 
+    @property
+    def ders(self) -> Expression:
+        """What batteries and cars take, + charging."""
+        taken = 0.0 if self.charge is None else cp.sum(self.charge - self.discharge, axis=0)
+        return taken if self.car is None else taken + cp.sum(self.car, axis=0)
 
-def balance(x: Flows, data: Data) -> list[Any]:
-    """What comes in goes out: grid + pv - curtailed = load + battery."""
-    return [x.grid == data.net_load + x.charge - x.discharge + x.curtailed]
+
+def balance(x: Flows, data: Data) -> list[Expression]:
+    """What comes in goes out: grid + pv - curtailed = load + batteries + cars."""
+    return [x.grid == data.net_load + x.ders + x.curtailed]
 
 
-def storage(x: Flows, data: Data) -> list[Any]:
+def storage(x: Flows, data: Data) -> list[Expression]:
     """What is stored grows by charging and shrinks by discharging, each with its loss."""
-    gain = data.stored_per_charge * x.charge - data.stored_per_discharge * x.discharge
-    return [x.stored[1:] == x.stored[:-1] + gain, x.end == x.stored[-1]]
+    if x.charge is None or x.stored is None:
+        return []
+    into = cp.multiply(data.stored_per_charge, x.charge)
+    out = cp.multiply(data.stored_per_discharge, x.discharge)
+    return [x.stored[:, 1:] == x.stored[:, :-1] + into - out, x.end == x.stored[:, -1]]
 
 
-def battery_limits(x: Flows, data: Data) -> list[Any]:
-    """The inverter's powers."""
-    return [x.charge <= data.max_charge, x.discharge <= data.max_discharge]
+def battery_limits(x: Flows, data: Data) -> list[Expression]:
+    """The inverters' powers; with modes, one direction at a time."""
+    if x.charge is None:
+        return []
+    if x.charging is None:
+        return [x.charge <= data.max_charge, x.discharge <= data.max_discharge]
+    return [
+        x.charge <= cp.multiply(data.max_charge, x.charging),
+        x.discharge <= cp.multiply(data.max_discharge, 1 - x.charging),
+    ]
 
 
-def grid_limits(x: Flows, data: Data) -> list[Any]:
+def grid_limits(x: Flows, data: Data) -> list[Expression]:
     """The connection's powers: import is soft, since a house takes what it needs; export is hard."""
     limits = [x.grid_import <= data.max_import + x.over_import]
-    return limits if x.grid_export is None else [*limits, x.grid_export <= data.max_export]
+    if x.grid_export is None:
+        return limits
+    if x.buying is None:
+        return [*limits, x.grid_export <= data.max_export]
+    return [
+        *limits,
+        x.grid_import <= cp.multiply(data.most_import, x.buying),
+        x.grid_export <= data.max_export * (1 - x.buying),
+    ]
 
 
-def peaks(x: Flows, data: Data) -> list[Any]:
-    """A demand period's peak is at least every import in it; each share of its price starts at its level."""
+def cars(x: Flows, data: Data) -> list[Expression]:
+    """Nothing or at least 6 A a phase while it is there; its target by then, or the lack is paid for."""
+    if x.car is None:
+        return []
+    charged = cp.sum(cp.multiply(data.car_gain, x.car), axis=1)
+    return [
+        x.car <= cp.multiply(data.car_max, x.car_on),
+        x.car >= cp.multiply(data.car_min, x.car_on),
+        charged + x.short >= data.car_need,
+        charged <= data.car_room,
+    ]
+
+
+def peaks(x: Flows, data: Data, structure: Structure) -> list[Expression]:
+    """A period's peak is at least the mean import of every interval in it; each share starts at its level."""
     if x.peak is None or x.paid is None:
         return []
+    step, k = np.arange(structure.steps), structure.interval_steps
+    adds_up = np.zeros((structure.intervals, structure.steps))
+    adds_up[(step + structure.passed_steps) // k, step] = 1.0
+    means = adds_up @ cp.multiply(data.interval_share, x.grid_import) + data.passed
     peak = cp.reshape(x.peak, (x.peak.size, 1), order="C")
-    return [x.grid_import <= data.peak_of_step @ x.peak, x.paid >= data.peak_level, x.paid >= peak]
+    return [means <= data.peak_of_interval @ x.peak, x.paid >= data.peak_level, x.paid >= peak]
 
 
-def energy_cost(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expression
+def energy_cost(x: Flows, data: Data) -> Expression:
     """Imported energy, less what exported energy earns."""
     cost = data.import_price @ x.grid_import
     return cost if x.grid_export is None else cost - data.export_price @ x.grid_export
 
 
-def demand_cost(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expression
+def demand_cost(x: Flows, data: Data) -> Expression:
     """What a plan adds to the month's peaks, in so far as the rest of the month would not add it anyway."""
     return 0.0 if x.paid is None else data.demand_price @ cp.sum(x.paid, axis=1) / SHARES
 
 
-def wear_cost(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expression
-    """Energy through the battery; it also breaks the tie of charging and discharging at once."""
-    return data.wear * cp.sum(x.charge + x.discharge)
+def wear_cost(x: Flows, data: Data) -> Expression:
+    """Energy through the batteries; it also breaks the tie of charging and discharging at once."""
+    return 0.0 if x.charge is None else cp.sum(cp.multiply(data.wear, x.charge + x.discharge))
 
 
-def over_cost(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expression
-    """Passing the soft import limit, dearer than anything that could be saved by it."""
-    return data.over_price * cp.sum(x.over_import)
+def missed_cost(x: Flows, data: Data) -> Expression:
+    """Missing a soft limit, dearer than anything that could be saved by it."""
+    over = data.over_price * cp.sum(x.over_import)
+    return over if x.short is None else over + data.short_price * cp.sum(x.short)
 
 
-def end_value(x: Flows, data: Data) -> Any:  # noqa: ANN401 - a CVXPY expression
+def end_value(x: Flows, data: Data) -> Expression:
     """What is left is worth something after the horizon, else every plan would empty the battery."""
-    return data.end_value * x.end
+    return 0.0 if x.end is None else data.end_value @ x.end
 
 
 class Program:
-    """One structure, compiled at its first solve; solved again with new data, each time from scratch.
-
-    Without a warm start a plan depends on its problem alone, not on what was planned before.
-    """
+    """One structure's CVXPY problem, which a backend compiles at its first solve."""
 
     def __init__(self, structure: Structure) -> None:
-        self._data = Data(structure)
-        self._x = x = Flows(structure, self._data)
-        cost = energy_cost(x, self._data) + demand_cost(x, self._data)
-        cost = cost + wear_cost(x, self._data) + over_cost(x, self._data) - end_value(x, self._data)
-        rules = (balance, storage, battery_limits, grid_limits, peaks)
-        self._program = cp.Problem(cp.Minimize(cost), [row for rule in rules for row in rule(x, self._data)])
-
-    def plan(self, problem: Problem, time_limit_s: float | None) -> Plan:
-        """Solve for a problem of this structure that has no fault."""
-        self._data.load(problem)
-        options = {} if time_limit_s is None else {"time_limit": time_limit_s}
-        try:
-            with warnings.catch_warnings():
-                # Of a solution that is not optimal, which the status says too.
-                warnings.simplefilter("ignore", UserWarning)
-                self._program.solve(solver=cp.HIGHS, enforce_dpp=True, warm_start=False, **options)
-        except cp.SolverError as error:
-            return idle_plan(problem, "fallback", f"solver: {error}")
-        if self._program.status != cp.OPTIMAL:
-            status: PlanStatus = "infeasible" if self._program.status == cp.INFEASIBLE else "fallback"
-            return idle_plan(problem, status, f"solver: {self._program.status}")
-        battery = _within(self._x.charge.value - self._x.discharge.value, problem)
-        curtailed = np.clip(self._x.curtailed.value, 0.0, problem.pv_kw)
-        plan = plan_of(
-            problem,
-            battery.tolist(),
-            curtailed.tolist(),
-            status="optimal",
-            objective=float(self._program.value),
-        )
-        if fault := check(plan, problem):
-            return idle_plan(problem, "fallback", f"the plan failed its check: {fault}")
-        reason = over_import(plan, problem)
-        return (
-            plan
-            if not reason
-            else plan_of(
-                problem,
-                plan.battery_kw,
-                plan.curtailed_kw,
-                status="optimal",
-                reason=reason,
-                objective=plan.objective,
-            )
-        )
+        self.structure = structure
+        self.data = data = Data(structure)
+        self.x = x = Flows(structure, data)
+        cost = energy_cost(x, data) + demand_cost(x, data) + wear_cost(x, data) + missed_cost(x, data)
+        rules = [
+            row for rule in (balance, storage, battery_limits, grid_limits, cars) for row in rule(x, data)
+        ]
+        rules += peaks(x, data, structure)
+        self.problem = cp.Problem(cp.Minimize(cost - end_value(x, data)), rules)
 
 
-class Solver:
-    """Plans any problem, always: a plan that can't be made is one that leaves the battery alone and says why.
-
-    Args:
-        time_limit_s: of one solve; None on a clock on which a run must repeat.
-    """
-
-    def __init__(self, time_limit_s: float | None = None) -> None:
-        self._time_limit_s = time_limit_s
-        self._programs: dict[Structure, Program] = {}
-
-    def plan(self, problem: Problem) -> Plan:
-        """The cheapest plan; not for two threads at once."""
-        if fault := fault_in(problem):
-            return idle_plan(problem, "error", fault)
-        if why := needs_binaries(problem):
-            return idle_plan(problem, "fallback", why)
-        structure = Structure(problem.steps, len(problem.demand), problem.max_grid_export_kw > 0)
-        program = self._programs.get(structure)
-        if program is None:
-            program = self._programs[structure] = Program(structure)
-        return program.plan(problem, self._time_limit_s)
+def _short_price(problem: Problem) -> float:
+    """A price per kWh that no car waits for: all that a kWh in one step could cost, twice over."""
+    kw_per_kwh = 1.0 / problem.step_h
+    efficiency = min([car.efficiency for car in problem.cars], default=1.0)
+    demand = sum(period.price_per_kw for period in problem.demand) * kw_per_kwh
+    return 2.0 * (1.0 + max(0.0, *problem.import_price, *problem.export_price) + demand) / efficiency
 
 
-def _over_price(problem: Problem) -> float:
+def _over_price(problem: Problem, short_price: float) -> float:
     """A price per kW and step that no saving reaches: all that a kW could ever save, ten times over."""
-    energy = max(problem.import_price) * problem.step_h * problem.steps
-    return 10.0 * (1.0 + energy + sum(period.price_per_kw for period in problem.demand))
+    energy = max(0.0, *problem.import_price, *problem.export_price) * problem.step_h * problem.steps
+    stored = max([battery.end_value_per_kwh for battery in problem.batteries], default=0.0) * problem.step_h
+    car = short_price * problem.step_h if problem.cars else 0.0
+    return 10.0 * (1.0 + energy + stored + car + sum(period.price_per_kw for period in problem.demand))
 
 
-def _stored_range(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """The energy allowed between the steps [kWh], shape (N + 1,); the first is what is stored now.
+def stored_range(problem: Problem, hours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The energy allowed between the steps [kWh], shape (batteries, N + 1); the first is what is stored now.
 
     A battery found outside its range goes back into it: up as fast as it can charge, down as fast as
     the house uses what it gives. So the range is never one that can't be kept.
     """
-    battery, step_h = problem.battery, problem.step_h
+    too_full = [battery for battery in problem.batteries if battery.soc_percent > battery.max_soc_percent]
+    net = np.asarray(problem.load_kw) - np.asarray(problem.pv_kw)
+    ranges = [_range_of(battery, net / max(1, len(too_full)), hours) for battery in problem.batteries]
+    return np.array([low for low, _ in ranges]), np.array([high for _, high in ranges])
+
+
+def _range_of(battery: Battery, net_kw: np.ndarray, hours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     now = battery.stored_kwh
-    use = np.clip(np.asarray(problem.load_kw) - np.asarray(problem.pv_kw), 0.0, battery.max_discharge_kw)
-    up = np.full(problem.steps, battery.max_charge_kw * battery.efficiency * step_h)
-    reach_up = now + np.concatenate([[0.0], np.cumsum(up)])
-    reach_down = now - np.concatenate([[0.0], np.cumsum(use * step_h / battery.efficiency)])
+    use = np.clip(net_kw, 0.0, battery.max_discharge_kw)
+    reach_up = now + np.concatenate([[0.0], np.cumsum(battery.max_charge_kw * battery.efficiency * hours)])
+    reach_down = now - np.concatenate([[0.0], np.cumsum(use * hours / battery.efficiency)])
     low = np.minimum(battery.kwh(battery.min_soc_percent), reach_up)
     high = np.maximum(battery.kwh(battery.max_soc_percent), reach_down)
     low[0] = high[0] = now
     return low, high
 
 
-def _within(battery_kw: np.ndarray, problem: Problem) -> np.ndarray:
-    """Rounding taken off: what is nothing is 0, and no power passes the inverter's."""
-    battery = problem.battery
-    clipped = np.clip(battery_kw, -battery.max_discharge_kw, battery.max_charge_kw)
-    return np.where(np.abs(clipped) < 1e-9, 0.0, clipped)  # noqa: PLR2004 - kW, a solver's zero
+def _column(ders: Sequence[Any], field: str) -> np.ndarray:
+    """One number of each, shape (how many, 1)."""
+    return np.array([[getattr(der, field)] for der in ders], dtype=float)

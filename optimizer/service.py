@@ -13,9 +13,12 @@ from contracts.messages import Schedule
 from energy.tariff import load_tariff
 from optimizer.board import Board
 from optimizer.forecast import Recorded
-from optimizer.model import BatteryCase, PlanInputs, PlannerModel, Setup, schedule_of
-from optimizer.program import SOLVER, Solver
+from optimizer.model import PlanInputs, PlannerModel
+from optimizer.posing import Setup
+from optimizer.problem import Problem
+from optimizer.schedules import schedules_of
 from optimizer.settings import OptimizerSettings
+from optimizer.solver import SOLVER, Solver
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
@@ -158,7 +161,7 @@ class OptimizerService:
             return False
         if self._issued.get(house.house) != run:
             return True
-        return self._planned.get(house.house) != run and house.battery(self._clock.now()) is not None
+        return self._planned.get(house.house) != run and house.has_ders(self._clock.now())
 
     def _is_foretold(self, house: str) -> bool:
         return self._outside is not None and self._outside.serves(house)
@@ -170,22 +173,23 @@ class OptimizerService:
         try:
             await self._publish_outlook(inputs)
             self._issued[house.house] = run
-            if inputs.case is not None:
-                schedule = await self._solve(inputs, inputs.case)
-                address = topics.SCHEDULE.at(house=house.house, der_id=schedule.der_id)
-                await self._bus.publish(address, schedule)
+            if inputs.problem is not None:
+                for schedule in await self._solve(inputs, inputs.problem):
+                    address = topics.SCHEDULE.at(house=house.house, der_id=schedule.der_id)
+                    await self._bus.publish(address, schedule)
+                    self._note(schedule)
                 self._planned[house.house] = run
-                self._note(schedule)
+                self.plans += 1
         except BusError as error:
             # It stays due: the next look tries again, with newer data.
             self._log.warning("not published", house=house.house, why=str(error))
 
-    async def _solve(self, inputs: PlanInputs, case: BatteryCase) -> Schedule:
+    async def _solve(self, inputs: PlanInputs, problem: Problem) -> list[Schedule]:
         began_s = self._clock.monotonic()
         loop = asyncio.get_running_loop()
-        plan = await loop.run_in_executor(None, self._solver.plan, case.problem)
+        plan = await loop.run_in_executor(None, self._solver.plan, problem)
         took_s = (self._clock.monotonic() - began_s) / self._clock.speed
-        return schedule_of(inputs, case, plan, SOLVER, None if self._clock.is_virtual else took_s)
+        return schedules_of(inputs, problem, plan, SOLVER, None if self._clock.is_virtual else took_s)
 
     async def _publish_outlook(self, inputs: PlanInputs) -> None:
         house = inputs.load.house
@@ -194,14 +198,14 @@ class OptimizerService:
             await self._bus.publish(topics.FORECAST.at(house=house, kind=forecast.kind), forecast)
 
     def _note(self, schedule: Schedule) -> None:
-        self.plans += 1
         self.board.note(schedule)
-        log = self._log.info if schedule.status == "optimal" and not schedule.reason else self._log.warning
+        told = [schedule.reason, *schedule.violations]
+        log = self._log.warning if any(told) else self._log.info
         log(
             "planned",
             house=schedule.house,
             der=schedule.der_id,
             status=schedule.status,
             cost=round(schedule.total_cost, 2),
-            why=schedule.reason,
+            why="; ".join(filter(None, told)),
         )

@@ -14,7 +14,7 @@ from contracts.instant import Instant
 from contracts.messages import DerTelemetry, Forecast, Schedule
 from energy.battery import BatterySpec
 from energy.series import Series
-from optimizer.model import BatteryCase, PlanInputs
+from optimizer.model import PlanInputs
 from optimizer.remote import Bms, RemoteError, Reporter
 from optimizer.views import dispatch_of
 from optimizer.wire import BatteryReading, PowerForecast
@@ -81,10 +81,10 @@ class ReporterForecasts:
         load, pv = await asyncio.gather(
             self._forecast(inputs.load, reporter.load), self._forecast(inputs.pv, reporter.solar)
         )
-        case = inputs.case
-        if case is not None:
-            case = BatteryCase(case.der_id, replace(case.problem, load_kw=load.power_kw, pv_kw=pv.power_kw))
-        return replace(inputs, load=load, pv=pv, case=case)
+        problem = inputs.problem
+        if problem is not None:
+            problem = replace(problem, load_kw=load.power_kw, pv_kw=pv.power_kw)
+        return replace(inputs, load=load, pv=pv, problem=problem)
 
     async def _forecast(self, own: Forecast, ask: Callable[[int], Awaitable[PowerForecast]]) -> Forecast:
         heard = self._heard.setdefault((own.house, own.kind), Heard(own.step_s))

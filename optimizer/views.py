@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from contracts.instant import Instant
 from contracts.messages import Schedule
-from optimizer.problem import PlanStatus
+from optimizer.plan import PlanStatus
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):

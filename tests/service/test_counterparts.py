@@ -91,9 +91,9 @@ async def test_hourly_load_is_resampled_to_the_plans_steps() -> None:
     assert refined.load.power_kw[:7] == [0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 2.0]
     assert len(refined.load.power_kw) == 192
     assert refined.load.name == "reporter"
-    assert refined.case is not None
-    assert refined.case.problem.load_kw == refined.load.power_kw
-    assert refined.case.problem.pv_kw == refined.pv.power_kw
+    assert refined.problem is not None
+    assert refined.problem.load_kw == refined.load.power_kw
+    assert refined.problem.pv_kw == refined.pv.power_kw
     assert {path for _, path, _ in stub.requests} == {"/api/forecasts/load", "/api/forecasts/solar"}
 
 

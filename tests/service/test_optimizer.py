@@ -227,10 +227,10 @@ class _Failing:
 class _Slow(OptimizerService):
     """Takes 40 minutes for its first plan."""
 
-    async def _solve(self, inputs: Any, case: Any) -> Schedule:
+    async def _solve(self, inputs: Any, problem: Any) -> list[Schedule]:
         if self.plans == 0:
             await self._clock.sleep(2400.0)
-        return await super()._solve(inputs, case)
+        return await super()._solve(inputs, problem)
 
 
 def test_runs_that_a_late_one_leaves_no_time_for_are_skipped_and_counted() -> None:

@@ -7,9 +7,11 @@ import pytest
 from contracts.instant import Instant
 from contracts.messages import DerTelemetry, MeterReading, PvReading
 from energy.tariff import load_tariff
-from optimizer.model import PlanInputs, PlannerModel, Setup, schedule_of
+from optimizer.model import PlanInputs, PlannerModel
+from optimizer.posing import Setup
 from optimizer.problem import Problem
-from optimizer.program import Solver
+from optimizer.schedules import schedules_of
+from optimizer.solver import Solver
 
 START = Instant.parse("2024-07-01T12:00:00Z")
 SETUP = Setup(tariff=load_tariff(), step_s=900.0, steps=192, max_grid_import_kw=16.0, max_grid_export_kw=0.0)
@@ -69,8 +71,8 @@ def car(at: Instant, kw: float) -> DerTelemetry:
 
 
 def problem_of(inputs: PlanInputs) -> Problem:
-    assert inputs.case is not None
-    return inputs.case.problem
+    assert inputs.problem is not None
+    return inputs.problem
 
 
 def test_means_of_the_step_in_hand_are_the_first_forecast() -> None:
@@ -81,7 +83,7 @@ def test_means_of_the_step_in_hand_are_the_first_forecast() -> None:
     assert inputs.load.power_kw == [2.0] * 192
     assert inputs.pv.power_kw == [0.0] * 192
     assert inputs.load.start == START
-    assert inputs.case is None
+    assert inputs.problem is None
 
 
 def test_a_day_later_the_day_is_repeated() -> None:
@@ -143,35 +145,33 @@ def test_the_battery_is_as_its_telemetry_says() -> None:
         ),
         START,
     )
-    battery = problem_of(house.plan_inputs(START)).battery
+    battery = problem_of(house.plan_inputs(START)).batteries[0]
     assert (battery.capacity_kwh, battery.max_charge_kw, battery.max_discharge_kw) == (10.0, 3.0, 4.0)
     assert (battery.min_soc_percent, battery.max_soc_percent, battery.soc_percent) == (20.0, 95.0, 33.0)
     assert battery.efficiency_roundtrip == 0.8
 
 
-def test_the_first_fresh_and_complete_battery_is_planned() -> None:
+def test_the_fresh_and_complete_batteries_are_planned() -> None:
     house, later = model(), START.after(60)
     house.hear(der(START, der_id="a-stale"), START)
     house.hear(der(later, der_id="b-offline", is_online=False), later)
     house.hear(der(later, der_id="c-reference", capacity_kwh=None), later)
-    assert house.battery(later) is None
+    assert not house.has_ders(later)
     house.hear(der(later, der_id="e"), later)
     house.hear(der(later, der_id="d"), later)
-    found = house.battery(later)
-    assert found is not None
-    assert found.der_id == "d"
-    assert house.battery(later.after(31)) is None
+    assert [battery.der_id for battery in problem_of(house.plan_inputs(later)).batteries] == ["d", "e"]
+    assert not house.has_ders(later.after(31))
 
 
 def test_newest_telemetry_wins_but_one_from_the_future_blocks_nobody() -> None:
     house = model()
     house.hear(der(START, current_soc=50.0), START)
     house.hear(der(START.after(-1), current_soc=40.0), START)
-    assert problem_of(house.plan_inputs(START)).battery.soc_percent == 50.0
+    assert problem_of(house.plan_inputs(START)).batteries[0].soc_percent == 50.0
     house.hear(der(START.after(86400), current_soc=60.0), START)
-    assert house.battery(START) is None
+    assert not house.has_ders(START)
     house.hear(der(START.after(1), current_soc=70.0), START.after(1))
-    assert problem_of(house.plan_inputs(START.after(1))).battery.soc_percent == 70.0
+    assert problem_of(house.plan_inputs(START.after(1))).batteries[0].soc_percent == 70.0
 
 
 def test_the_months_peaks_are_the_floors_by_tariff_period() -> None:
@@ -189,7 +189,7 @@ def test_the_months_peaks_are_the_floors_by_tariff_period() -> None:
     assert floors == pytest.approx({"2024-07 valley": 10.0, "2024-07 peak": 6.0, "2024-07 night": 0.0})
     prices = {period.name: period.price_per_kw for period in problem.demand}
     assert prices["2024-07 peak"] == 10154.0
-    first = problem.demand[problem.demand_of_step[0]]
+    first = problem.demand[problem.demand_of_interval[0]]
     assert first.name == "2024-07 peak"
 
 
@@ -219,7 +219,7 @@ def test_a_tariff_without_demand_charge_has_no_peaks() -> None:
     house.hear(der(START), START)
     problem = problem_of(house.plan_inputs(START))
     assert problem.demand == []
-    assert problem.demand_of_step == []
+    assert problem.demand_of_interval == []
 
 
 def test_a_plan_becomes_a_schedule() -> None:
@@ -227,9 +227,8 @@ def test_a_plan_becomes_a_schedule() -> None:
     house.hear(meter(START, 1000.0), START)
     house.hear(der(START), START)
     inputs = house.plan_inputs(START.after(5))
-    case = inputs.case
-    assert case is not None
-    schedule = schedule_of(inputs, case, Solver().plan(case.problem), "a solver", None)
+    problem = problem_of(inputs)
+    (schedule,) = schedules_of(inputs, problem, Solver().plan(problem), "a solver", None)
     assert schedule.status == "optimal"
     assert (schedule.issued_at, schedule.start) == (START.after(5), START)
     assert schedule.valid_until == START.after(1805)

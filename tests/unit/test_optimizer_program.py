@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.problem import TOLERANCE, Battery, DemandPeriod, Plan, Problem, check, plan_of
-from optimizer.program import Solver
+from optimizer.plan import TOLERANCE, Plan, check, plan_of
+from optimizer.problem import Battery, DemandPeriod, Problem
+from optimizer.solver import Solver
 
 SOLVER = Solver()
 EXACT = 1e-6
@@ -27,7 +28,7 @@ BATTERY = Battery(
 )
 
 
-def problem(load: list[float], price: list[float], battery: Battery = BATTERY, **more: Any) -> Problem:
+def problem(load: list[float], price: list[float], *batteries: Battery, **more: Any) -> Problem:
     """Hourly steps, no PV, no export, nothing left is worth anything."""
     fields: dict[str, Any] = {
         "step_h": 1.0,
@@ -35,10 +36,8 @@ def problem(load: list[float], price: list[float], battery: Battery = BATTERY, *
         "pv_kw": [0.0] * len(load),
         "import_price": price,
         "export_price": [0.0] * len(load),
-        "battery": battery,
+        "batteries": batteries or [BATTERY],
         "max_grid_import_kw": 100.0,
-        "end_value_per_kwh": 0.0,
-        "wear_per_kwh": 1e-6,
         **more,
     }
     return Problem(**fields)
@@ -54,9 +53,9 @@ def battery(**fields: float) -> Battery:
 def test_buys_cheap_and_uses_dear() -> None:
     plan = SOLVER.plan(problem([1.0, 1.0], [10.0, 30.0]))
     assert plan.status == "optimal"
-    assert plan.battery_kw == pytest.approx([1.0, -1.0])
+    assert plan.ders[0].power_kw == pytest.approx([1.0, -1.0])
     assert plan.grid_kw == pytest.approx([2.0, 0.0])
-    assert plan.stored_kwh == pytest.approx([0.0, 1.0, 0.0])
+    assert plan.ders[0].stored_kwh == pytest.approx([0.0, 1.0, 0.0])
     assert plan.energy_cost == pytest.approx(20.0)
 
 
@@ -64,18 +63,18 @@ def test_buys_cheap_and_uses_dear() -> None:
 def test_losses_decide_whether_arbitrage_pays(dear: float, charged_kw: float) -> None:
     """At 0.8 round trip, 1 kWh used costs 1.25 kWh bought: it pays from 12.5 for energy bought at 10."""
     plan = SOLVER.plan(problem([1.0, 1.0], [10.0, dear], battery(efficiency_roundtrip=0.8)))
-    assert plan.battery_kw[0] == pytest.approx(charged_kw, abs=EXACT)
+    assert plan.ders[0].power_kw[0] == pytest.approx(charged_kw, abs=EXACT)
 
 
 def test_efficiency_is_the_root_each_way() -> None:
     plan = SOLVER.plan(problem([0.0, 3.0], [1.0, 100.0], battery(efficiency_roundtrip=0.81)))
-    assert plan.battery_kw == pytest.approx([3.0 / 0.81, -3.0])
-    assert plan.stored_kwh == pytest.approx([0.0, 3.0 / 0.9, 0.0])
+    assert plan.ders[0].power_kw == pytest.approx([3.0 / 0.81, -3.0])
+    assert plan.ders[0].stored_kwh == pytest.approx([0.0, 3.0 / 0.9, 0.0])
 
 
 def test_shaves_the_peak_flat() -> None:
     peak = DemandPeriod(name="all day", price_per_kw=1000.0, floor_kw=0.0)
-    plan = SOLVER.plan(problem([1.0, 5.0], [1.0, 1.0], demand=[peak], demand_of_step=[0, 0]))
+    plan = SOLVER.plan(problem([1.0, 5.0], [1.0, 1.0], demand=[peak], demand_of_interval=[0, 0]))
     assert plan.grid_kw == pytest.approx([3.0, 3.0])
     assert plan.peak_kw == pytest.approx(3.0)
     assert plan.demand_cost == pytest.approx(3000.0)
@@ -83,22 +82,22 @@ def test_shaves_the_peak_flat() -> None:
 
 def test_a_peak_already_paid_for_is_free() -> None:
     peak = DemandPeriod(name="all day", price_per_kw=1000.0, floor_kw=5.0)
-    plan = SOLVER.plan(problem([1.0, 5.0], [1.0, 1.0], demand=[peak], demand_of_step=[0, 0]))
-    assert plan.battery_kw == pytest.approx([0.0, 0.0], abs=EXACT)
+    plan = SOLVER.plan(problem([1.0, 5.0], [1.0, 1.0], demand=[peak], demand_of_interval=[0, 0]))
+    assert plan.ders[0].power_kw == pytest.approx([0.0, 0.0], abs=EXACT)
     assert plan.demand_cost == pytest.approx(5000.0)
 
 
 def test_each_period_has_its_own_peak() -> None:
     cheap = DemandPeriod(name="night", price_per_kw=10.0, floor_kw=0.0)
     dear = DemandPeriod(name="day", price_per_kw=1000.0, floor_kw=0.0)
-    plan = SOLVER.plan(problem([0.0, 4.0], [1.0, 1.0], demand=[cheap, dear], demand_of_step=[0, 1]))
+    plan = SOLVER.plan(problem([0.0, 4.0], [1.0, 1.0], demand=[cheap, dear], demand_of_interval=[0, 1]))
     assert plan.grid_kw == pytest.approx([4.0, 0.0], abs=EXACT)
     assert plan.demand_cost == pytest.approx(40.0)
 
 
 def test_without_export_the_surplus_is_stored_then_curtailed() -> None:
     plan = SOLVER.plan(problem([1.0, 4.0], [10.0, 10.0], pv_kw=[8.0, 0.0]))
-    assert plan.battery_kw == pytest.approx([4.0, -4.0])
+    assert plan.ders[0].power_kw == pytest.approx([4.0, -4.0])
     assert plan.curtailed_kw == pytest.approx([3.0, 0.0])
     assert min(plan.grid_kw) >= -EXACT
 
@@ -114,7 +113,7 @@ def test_exports_what_pays_up_to_the_limit() -> None:
         )
     )
     assert plan.grid_kw == pytest.approx([-3.0, -3.0])
-    assert plan.battery_kw == pytest.approx([3.0, -3.0])
+    assert plan.ders[0].power_kw == pytest.approx([3.0, -3.0])
     assert plan.curtailed_kw == pytest.approx([2.0, 0.0])
     assert plan.energy_cost == pytest.approx(-21.0)
 
@@ -123,29 +122,36 @@ def test_stored_energy_keeps_its_value_at_the_end() -> None:
     """Else every plan would empty the battery by its last step; between what using and buying it costs, it stays."""
     full = battery(soc_percent=80.0, efficiency_roundtrip=0.81)
     worthless = SOLVER.plan(problem([0.9] * 4, [10.0] * 4, full))
-    assert worthless.stored_kwh[-1] == pytest.approx(4.0)
-    valued = SOLVER.plan(problem([0.9] * 4, [10.0] * 4, full, end_value_per_kwh=10.0))
-    assert valued.stored_kwh[-1] == pytest.approx(8.0)
+    assert worthless.ders[0].stored_kwh[-1] == pytest.approx(4.0)
+    valued = SOLVER.plan(
+        problem([0.9] * 4, [10.0] * 4, msgspec.structs.replace(full, end_value_per_kwh=10.0))
+    )
+    assert valued.ders[0].stored_kwh[-1] == pytest.approx(8.0)
 
 
 def test_the_import_limit_is_kept_where_it_can_be() -> None:
     plan = SOLVER.plan(problem([1.0, 5.0], [10.0, 10.0], max_grid_import_kw=3.0))
     assert plan.grid_kw == pytest.approx([3.0, 3.0])
-    assert not plan.reason
+    assert not plan.violations
 
 
 def test_a_missed_import_limit_is_named_and_planned_around() -> None:
     plan = SOLVER.plan(problem([9.0, 9.0], [10.0, 10.0], max_grid_import_kw=3.0))
     assert plan.status == "optimal"
-    assert plan.reason == "max_grid_import_kw of 3 kW is passed by up to 6 kW (step 0)"
+    assert plan.violations == ["max_grid_import_kw of 3 kW is passed by up to 6 kW (step 0)"]
 
 
 @pytest.mark.parametrize(("soc", "stored"), [(5.0, [0.5, 2.0, 2.0]), (95.0, [9.5, 8.5, 8.0])])
 def test_a_battery_found_outside_its_range_goes_back(soc: float, stored: list[float]) -> None:
-    narrow = battery(soc_percent=soc, min_soc_percent=20.0, max_soc_percent=80.0)
-    plan = SOLVER.plan(problem([1.0, 0.5], [10.0, 10.0], narrow, end_value_per_kwh=9.0 if soc < 50 else 99.0))
+    narrow = battery(
+        soc_percent=soc,
+        min_soc_percent=20.0,
+        max_soc_percent=80.0,
+        end_value_per_kwh=9.0 if soc < 50 else 99.0,
+    )
+    plan = SOLVER.plan(problem([1.0, 0.5], [10.0, 10.0], narrow))
     assert plan.status == "optimal"
-    assert plan.stored_kwh == pytest.approx(stored)
+    assert plan.ders[0].stored_kwh == pytest.approx(stored)
 
 
 # What can't be planned is named, and leaves the battery alone
@@ -161,20 +167,27 @@ def test_a_battery_found_outside_its_range_goes_back(soc: float, stored: list[fl
         ({"load_kw": [], "pv_kw": [], "import_price": [], "export_price": []}, "load_kw is empty"),
         ({"max_grid_import_kw": -1.0}, "max_grid_import_kw is -1"),
         ({"max_grid_export_kw": math.nan}, "max_grid_export_kw is nan"),
-        ({"end_value_per_kwh": math.nan}, "end_value_per_kwh is nan"),
+        ({"batteries": [battery(end_value_per_kwh=math.nan)]}, "battery end_value_per_kwh is nan"),
+        ({"batteries": [BATTERY, BATTERY]}, "battery is there twice"),
         ({"step_h": 0.0}, "step_h is 0"),
         ({"step_h": math.nan}, "step_h is nan"),
-        ({"battery": battery(capacity_kwh=0.0)}, "battery capacity_kwh is 0"),
-        ({"battery": battery(soc_percent=math.nan)}, "battery soc_percent is nan"),
-        ({"battery": battery(efficiency_roundtrip=-1.0)}, "battery efficiency_roundtrip is -1"),
-        ({"battery": battery(min_soc_percent=90.0, max_soc_percent=10.0)}, "battery min_soc_percent 90"),
+        ({"batteries": [battery(capacity_kwh=0.0)]}, "battery capacity_kwh is 0"),
+        ({"batteries": [battery(soc_percent=math.nan)]}, "battery soc_percent is nan"),
+        ({"batteries": [battery(efficiency_roundtrip=-1.0)]}, "battery efficiency_roundtrip is -1"),
+        ({"batteries": [battery(min_soc_percent=90.0, max_soc_percent=10.0)]}, "battery min_soc_percent 90"),
         (
-            {"demand": [DemandPeriod(name="day", price_per_kw=-1.0, floor_kw=0.0)], "demand_of_step": [0, 0]},
+            {
+                "demand": [DemandPeriod(name="day", price_per_kw=-1.0, floor_kw=0.0)],
+                "demand_of_interval": [0, 0],
+            },
             "demand price of day is -1",
         ),
         (
-            {"demand": [DemandPeriod(name="day", price_per_kw=1.0, floor_kw=0.0)], "demand_of_step": [0, 1]},
-            "demand_of_step names a period outside 0..0",
+            {
+                "demand": [DemandPeriod(name="day", price_per_kw=1.0, floor_kw=0.0)],
+                "demand_of_interval": [0, 1],
+            },
+            "demand_of_interval names a period outside 0..0",
         ),
     ],
 )
@@ -182,59 +195,51 @@ def test_a_fault_in_the_input_is_named(change: dict[str, Any], cause: str) -> No
     plan = SOLVER.plan(faulty(change))
     assert plan.status == "error"
     assert plan.reason.startswith(cause)
-    assert not any(plan.battery_kw)
-    assert all(map(math.isfinite, [*plan.grid_kw, *plan.stored_kwh, plan.energy_cost, plan.peak_kw]))
+    assert not any(plan.ders[0].power_kw)
+    assert all(map(math.isfinite, [*plan.grid_kw, *plan.ders[0].stored_kwh, plan.energy_cost, plan.peak_kw]))
 
 
 def faulty(change: dict[str, Any]) -> Problem:
     return msgspec.structs.replace(problem([1.0, 1.0], [1.0, 1.0]), **change)
 
 
-@pytest.mark.parametrize(
-    ("change", "cause"),
-    [
-        ({"import_price": [1.0, -0.1]}, "import_price[1] is -0.1"),
-        ({"export_price": [2.0, 0.0], "max_grid_export_kw": 1.0}, "export_price[0] is 2"),
-    ],
-)
-def test_prices_that_need_binaries_are_not_planned_wrongly(change: dict[str, Any], cause: str) -> None:
-    plan = SOLVER.plan(faulty({"pv_kw": [4.0, 0.0], **change}))
-    assert plan.status == "fallback"
-    assert plan.reason.startswith(cause)
-    assert plan.battery_kw == [0.0, 0.0]
-    assert check(plan, faulty({"pv_kw": [4.0, 0.0], **change})) is None
-
-
 def test_out_of_time_is_a_fallback_that_says_so() -> None:
     plan = Solver(time_limit_s=0.0).plan(problem([1.0, 5.0] * 50, [1.0, 30.0] * 50))
     assert plan.status == "fallback"
     assert "user_limit" in plan.reason
-    assert not any(plan.battery_kw)
+    assert not any(plan.ders[0].power_kw)
 
 
 # The check finds every kind of wrong plan
 
 
 @pytest.mark.parametrize(
-    ("change", "cause"),
+    ("change", "of_der", "cause"),
     [
-        ({"grid_kw": [2.1, 0.0]}, "balance"),
-        ({"battery_kw": [5.0, -1.0], "grid_kw": [6.0, 0.0]}, "max_charge_kw"),
-        ({"battery_kw": [1.0, -5.0], "grid_kw": [2.0, -4.0]}, "max_discharge_kw"),
-        ({"battery_kw": [1.0, -2.0], "grid_kw": [2.0, -1.0]}, "max_grid_export_kw"),
-        ({"curtailed_kw": [1.0, 0.0], "grid_kw": [3.0, 0.0]}, "curtailed PV"),
-        ({"curtailed_kw": [-1.0, 0.0], "grid_kw": [1.0, 0.0]}, "curtailed PV below 0"),
-        ({"stored_kwh": [0.5, 1.0, 0.0]}, "stored energy starts"),
-        ({"stored_kwh": [0.0, 1.5, 0.5]}, "stored energy changes"),
+        ({"grid_kw": [2.1, 0.0]}, {}, "balance"),
+        ({"grid_kw": [6.0, 0.0]}, {"power_kw": [5.0, -1.0]}, "max_charge_kw of battery"),
+        ({"grid_kw": [2.0, -1.0]}, {"power_kw": [1.0, -2.0]}, "max_grid_export_kw"),
+        ({"curtailed_kw": [1.0, 0.0], "grid_kw": [3.0, 0.0]}, {}, "curtailed PV"),
+        ({"curtailed_kw": [-1.0, 0.0], "grid_kw": [1.0, 0.0]}, {}, "curtailed PV below 0"),
+        ({}, {"stored_kwh": [0.5, 1.0, 0.0]}, "battery starts"),
+        ({}, {"stored_kwh": [0.0, 1.5, 0.5]}, "change of stored energy of battery"),
     ],
 )
-def test_check_finds(change: dict[str, Any], cause: str) -> None:
+def test_check_finds(change: dict[str, Any], of_der: dict[str, Any], cause: str) -> None:
     case = problem([1.0, 1.0], [10.0, 30.0])
-    plan = plan_of(case, [1.0, -1.0], [0.0, 0.0], status="optimal")
+    plan = plan_of(case, [[1.0, -1.0]], [], [0.0, 0.0], status="optimal")
     assert check(plan, case) is None
-    fault = check(msgspec.structs.replace(plan, **change), case)
+    ders = [msgspec.structs.replace(plan.ders[0], **of_der)]
+    fault = check(msgspec.structs.replace(plan, ders=ders, **change), case)
     assert fault is not None
     assert fault.startswith(cause)
+
+
+def test_check_finds_too_fast_a_discharge() -> None:
+    case = problem([1.0, 6.0], [10.0, 30.0])
+    fault = check(plan_of(case, [[1.0, -5.0]], [], [0.0, 0.0], status="optimal"), case)
+    assert fault is not None
+    assert fault.startswith("max_discharge_kw of battery")
 
 
 def test_check_finds_a_charge_outside_its_range() -> None:
@@ -242,7 +247,7 @@ def test_check_finds_a_charge_outside_its_range() -> None:
         [3.0, 1.0], [1.0, 1.0], battery(soc_percent=20.0, min_soc_percent=10.0, max_soc_percent=30.0)
     )
     for powers, cause in (([-2.0, 0.0], "min_soc_percent"), ([2.0, 0.0], "max_soc_percent")):
-        fault = check(plan_of(case, powers, [0.0, 0.0], status="optimal"), case)
+        fault = check(plan_of(case, [powers], [], [0.0, 0.0], status="optimal"), case)
         assert fault is not None
         assert fault.startswith(cause)
 
@@ -271,21 +276,23 @@ def problems(draw: st.DrawFn) -> Problem:
         pv_kw=draw(st.lists(powers, min_size=n, max_size=n)),
         import_price=import_price,
         export_price=[min(price, draw(st.floats(-5, 80))) for price in import_price],
-        battery=Battery(
-            capacity_kwh=draw(st.floats(0.5, 30)),
-            max_charge_kw=draw(st.floats(0, 8)),
-            max_discharge_kw=draw(st.floats(0, 8)),
-            efficiency_roundtrip=draw(st.floats(0.6, 1.0)),
-            min_soc_percent=low,
-            max_soc_percent=draw(st.floats(low + 5, 100)),
-            soc_percent=draw(st.floats(0, 100)),
-        ),
+        batteries=[
+            Battery(
+                capacity_kwh=draw(st.floats(0.5, 30)),
+                max_charge_kw=draw(st.floats(0, 8)),
+                max_discharge_kw=draw(st.floats(0, 8)),
+                efficiency_roundtrip=draw(st.floats(0.6, 1.0)),
+                min_soc_percent=low,
+                max_soc_percent=draw(st.floats(low + 5, 100)),
+                soc_percent=draw(st.floats(0, 100)),
+                end_value_per_kwh=draw(st.floats(0, 50)),
+                wear_per_kwh=draw(st.sampled_from([0.001, 0.5])),
+            )
+        ],
         demand=demand,
-        demand_of_step=[0, 0, 1, 1, 0, 1] if demand else [],
+        demand_of_interval=[0, 0, 1, 1, 0, 1] if demand else [],
         max_grid_import_kw=draw(st.sampled_from([3.0, 100.0])),
         max_grid_export_kw=draw(st.sampled_from([0.0, 4.0])),
-        end_value_per_kwh=draw(st.floats(0, 50)),
-        wear_per_kwh=draw(st.sampled_from([0.001, 0.5])),
     )
 
 
@@ -296,7 +303,7 @@ def test_every_plan_keeps_to_physics(case: Problem) -> None:
     assert plan.status == "optimal", plan.reason
     assert check(plan, case) is None
     for grid, pv, curtailed, load, power in zip(
-        plan.grid_kw, case.pv_kw, plan.curtailed_kw, case.load_kw, plan.battery_kw, strict=True
+        plan.grid_kw, case.pv_kw, plan.curtailed_kw, case.load_kw, plan.ders[0].power_kw, strict=True
     ):
         assert grid + pv - curtailed == pytest.approx(load + power, abs=1e-9)
 
@@ -312,11 +319,13 @@ def test_what_is_published_costs_what_the_solver_found(case: Problem) -> None:
 
 def objective(plan: Plan, case: Problem) -> float:
     """What a plan costs by the words of `Problem`, the soft limit aside."""
-    wear = case.wear_per_kwh * case.step_h * sum(map(abs, plan.battery_kw))
+    battery = case.batteries[0]
+    wear = battery.wear_per_kwh * case.step_h * sum(map(abs, plan.ders[0].power_kw))
     over = sum(max(0.0, kw - case.max_grid_import_kw) for kw in plan.grid_kw)
     energy = max(case.import_price) * case.step_h * case.steps
+    energy += battery.end_value_per_kwh * case.step_h
     over_price = 10 * (1 + energy + sum(period.price_per_kw for period in case.demand))
-    kept = case.end_value_per_kwh * plan.stored_kwh[-1]
+    kept = battery.end_value_per_kwh * plan.ders[0].stored_kwh[-1]
     return plan.energy_cost + plan.demand_cost + wear + over_price * over - kept
 
 
@@ -338,27 +347,29 @@ def random_case(rng: random.Random, n: int = 12) -> Problem:
         pv_kw=[max(0.0, rng.uniform(-4, 8)) for _ in range(n)],
         import_price=import_price,
         export_price=[rng.uniform(-2, 1) * price for price in import_price],
-        battery=Battery(
-            capacity_kwh=rng.uniform(3, 20),
-            max_charge_kw=rng.uniform(1, 6),
-            max_discharge_kw=rng.uniform(1, 6),
-            efficiency_roundtrip=rng.uniform(0.7, 1.0),
-            min_soc_percent=10.0,
-            max_soc_percent=90.0,
-            soc_percent=rng.uniform(10, 90),
-        ),
+        batteries=[
+            Battery(
+                capacity_kwh=rng.uniform(3, 20),
+                max_charge_kw=rng.uniform(1, 6),
+                max_discharge_kw=rng.uniform(1, 6),
+                efficiency_roundtrip=rng.uniform(0.7, 1.0),
+                min_soc_percent=10.0,
+                max_soc_percent=90.0,
+                soc_percent=rng.uniform(10, 90),
+                end_value_per_kwh=rng.uniform(5, 40),
+                wear_per_kwh=rng.uniform(0.01, 1),
+            )
+        ],
         demand=peaks,
-        demand_of_step=[rng.randrange(2) for _ in range(n)],
+        demand_of_interval=[rng.randrange(2) for _ in range(n)],
         max_grid_import_kw=100.0,
         max_grid_export_kw=rng.choice([0.0, 3.0]),
-        end_value_per_kwh=rng.uniform(5, 40),
-        wear_per_kwh=rng.uniform(0.01, 1),
     )
 
 
 def reference_objective(case: Problem) -> float:
     """The reference document's constraints as it writes them, SOC in shares, one by one, no parameters."""
-    n, dt, bat = case.steps, case.step_h, case.battery
+    n, dt, bat = case.steps, case.step_h, case.batteries[0]
     charge, discharge = cp.Variable(n, nonneg=True), cp.Variable(n, nonneg=True)
     buy, sell, curtailed = (
         cp.Variable(n, nonneg=True),
@@ -367,7 +378,7 @@ def reference_objective(case: Problem) -> float:
     )
     soc = cp.Variable(n + 1)
     rules: list[Any] = [soc[0] == bat.soc_percent / 100, sell <= case.max_grid_export_kw]
-    cost: Any = -case.end_value_per_kwh * bat.capacity_kwh * soc[n]
+    cost: Any = -bat.end_value_per_kwh * bat.capacity_kwh * soc[n]
     for t in range(n):
         rules += [
             buy[t] - sell[t] + case.pv_kw[t] - curtailed[t] == case.load_kw[t] + charge[t] - discharge[t],
@@ -382,9 +393,9 @@ def reference_objective(case: Problem) -> float:
             curtailed[t] <= case.pv_kw[t],
         ]
         cost += dt * (case.import_price[t] * buy[t] - case.export_price[t] * sell[t])
-        cost += dt * case.wear_per_kwh * (charge[t] + discharge[t])
+        cost += dt * bat.wear_per_kwh * (charge[t] + discharge[t])
     for index, period in enumerate(case.demand):
-        steps = [t for t in range(n) if case.demand_of_step[t] == index]
+        steps = [t for t in range(n) if case.demand_of_interval[t] == index]
         cost += period.price_per_kw * cp.maximum(period.floor_kw, *[buy[t] for t in steps])
     reference = cp.Problem(cp.Minimize(cost), rules)
     reference.solve(solver=cp.CLARABEL, tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9)
