@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from broker.bus import PlanesBus
 from broker.errors import BusError, BusUrlError
+from broker.port import Bus
 from broker.quarantine import Quarantine
 from broker.transport import Outgoing, Transport
 from contracts import topics
@@ -69,7 +70,7 @@ async def open_bus(
 
 
 @asynccontextmanager
-async def announce(bus: PlanesBus, clock: Clock, presence: Address[Status]) -> AsyncIterator[None]:
+async def announce(bus: Bus, clock: Clock, presence: Address[Status]) -> AsyncIterator[None]:
     """Say that a device or service is online, again and again, and at the end that it is not."""
     beat = asyncio.create_task(_keep_status(bus, clock, presence))
     try:
@@ -80,13 +81,13 @@ async def announce(bus: PlanesBus, clock: Clock, presence: Address[Status]) -> A
         await _publish_status(bus, clock, presence, online=False)
 
 
-async def _keep_status(bus: PlanesBus, clock: Clock, presence: Address[Status]) -> None:
+async def _keep_status(bus: Bus, clock: Clock, presence: Address[Status]) -> None:
     while True:
         await _publish_status(bus, clock, presence, online=True)
         await clock.sleep(HEARTBEAT_S)
 
 
-async def _publish_status(bus: PlanesBus, clock: Clock, presence: Address[Status], *, online: bool) -> None:
+async def _publish_status(bus: Bus, clock: Clock, presence: Address[Status], *, online: bool) -> None:
     try:
         await bus.publish(presence, _status(presence, clock, online=online))
     except BusError as error:

@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from contracts.ids import Id
 from contracts.instant import Instant
@@ -19,6 +19,7 @@ PowerW = Annotated[float, Meta(ge=-1e8, le=1e8, description="W")]
 PowerKw = Annotated[float, Meta(ge=-1e5, le=1e5, description="kW")]
 FlowKw = Annotated[float, Meta(ge=0, le=1e5, description="kW, never negative")]
 Percent = Annotated[float, Meta(ge=0, le=100, description="%")]
+PhaseA = Annotated[float, Meta(ge=-1e6, le=1e6, description="A")]
 CurrentA = Annotated[float, Meta(ge=0, le=1e4, description="A a phase")]
 EnergyKwh = Annotated[float, Meta(ge=0, le=1e8, description="kWh")]
 Counter = Annotated[int, Meta(ge=0, le=2**62)]
@@ -27,6 +28,9 @@ StepS = Annotated[float, Meta(ge=1, le=86400, description="s")]
 Text = Annotated[str, Meta(max_length=2000)]
 
 BALANCE_TOLERANCE_KW = 1e-9
+
+REQUEST_LIFE_S = 300.0
+"""A person's request that has waited for longer is not carried out any more."""
 
 DerType = Literal["battery_storage", "electric_vehicle", "solar_pv", "flexible_load"]
 
@@ -71,6 +75,8 @@ class MeterReading(Message, frozen=True, kw_only=True):
     """A PvReading follows for this reading: the recorder writes that one, which carries both."""
     historical: bool = False
     """Replayed, not measured now: it never passes for a live reading."""
+    phase_a: Annotated[list[PhaseA], Meta(min_length=1, max_length=3)] | UnsetType = UNSET
+    """The current on each phase, with the sign of `power_w`; absent if the meter does not tell."""
 
 
 class PvReading(Message, frozen=True, kw_only=True):
@@ -87,6 +93,21 @@ class PvReading(Message, frozen=True, kw_only=True):
     sum_w: PowerW | None
     """meter_w + pv_w, as the CSV has it. It is no net power and nothing computes from it."""
     measures: Literal["load", "grid"] = "load"
+    historical: bool = False
+
+
+class PlantReading(Message, frozen=True, kw_only=True):
+    """A plant at one instant; its id stands in the house's place."""
+
+    house: Id
+    boot: Counter
+    seq: Counter
+    timestamp: Instant
+    generation_w: Annotated[float, Meta(ge=0, le=1e12, description="W, + production")]
+    consumption_w: Annotated[float, Meta(ge=0, le=1e12, description="W, + consumption")]
+    """Without the loads that are managed for the sake of the plant."""
+    trusted: bool = True
+    """Whether whoever measured it stands by it."""
     historical: bool = False
 
 
@@ -125,6 +146,8 @@ class DerTelemetry(Message, frozen=True, kw_only=True):
     min_current_a: CurrentA | None = None
     max_current_a: CurrentA | None = None
     phases: Literal[1, 3] | None = None
+    phase: Literal[1, 2, 3] | UnsetType = UNSET
+    """Of a device on one phase: which; absent if it does not tell."""
     target_soc_percent: Percent | None = None
     departure_at: Instant | None = None
     following: Literal["command", "safe"] = "safe"
@@ -313,6 +336,45 @@ class Alert(Message, frozen=True, kw_only=True):
     severity: Literal["info", "warning", "critical"]
     name: Id
     text: Text
+
+
+class ObjectivesChange(Message, frozen=True, kw_only=True):
+    """What a house shall do otherwise than its settings say; null goes back to them, what is absent stays."""
+
+    prefer_self_consumption: bool | UnsetType | None = UNSET
+    """Store solar power before it is sold."""
+    arbitrage_threshold: PricePerKwh | UnsetType | None = UNSET
+    """Below this price electricity counts as cheap."""
+    reserve_soc_percent: Percent | UnsetType | None = UNSET
+    """Below this charge a battery fills up first."""
+    max_battery_cycles_per_day: Annotated[float, Meta(ge=0, le=100)] | UnsetType | None = UNSET
+
+
+class OperatorRequest(Message, frozen=True, kw_only=True):
+    """What a person wants of a house; the orchestrator turns it into commands, or says why not.
+
+    pause: no economic dispatch, until resume. safe: everything rests, until release. ev_plan: when a car
+    leaves, and how full. objectives: others than the settings'. The same `request_id` again changes nothing.
+    """
+
+    house: Id
+    user: Id
+    request_id: Id
+    issued_at: Instant
+    action: Literal["pause", "resume", "safe", "release", "ev_plan", "objectives"]
+    der_id: Id | None = None
+    """One battery or car; absent: all of the house."""
+    until: Instant | None = None
+    """When it ends by itself; absent: not before it is taken back."""
+    departure_at: Instant | None = None
+    target_soc_percent: Percent | None = None
+    objectives: ObjectivesChange | None = None
+    reason: Annotated[str, Meta(max_length=500)] = ""
+
+    @property
+    def valid_until(self) -> Instant:
+        """When it is too late to carry it out."""
+        return self.issued_at.after(REQUEST_LIFE_S)
 
 
 class StateRequest(Message, frozen=True, kw_only=True):

@@ -117,6 +117,7 @@ def _topic(pattern: str, message: type[M], delivery: DeliveryClass) -> Topic[M]:
 
 METER_READING = _topic("{house}/meter/{meter}/reading", m.MeterReading, DeliveryClass.READING)
 PV_READING = _topic("{house}/pv/{meter}/reading", m.PvReading, DeliveryClass.READING)
+PLANT_READING = _topic("{house}/plant/main/reading", m.PlantReading, DeliveryClass.READING)
 DER_TELEMETRY = _topic("{house}/der/{der_id}/telemetry", m.DerTelemetry, DeliveryClass.LIVE)
 DER_COMMAND = _topic("{house}/der/{der_id}/command", m.DispatchCommand, DeliveryClass.COMMAND)
 DER_ACK = _topic("{house}/der/{der_id}/ack", m.CommandAck, DeliveryClass.LIVE)
@@ -126,12 +127,14 @@ DECISION = _topic("{house}/orchestrator/{der_id}/decision", m.Decision, Delivery
 STATUS = _topic("{house}/{class}/{device}/status", m.Status, DeliveryClass.STATE)
 PRICE = _topic("{house}/price/{tariff}/forecast", m.PriceForecast, DeliveryClass.STATE)
 FORECAST = _topic("{house}/forecast/{kind}/issued", m.Forecast, DeliveryClass.STATE)
+OPERATOR_REQUEST = _topic("{house}/operator/{user}/request", m.OperatorRequest, DeliveryClass.COMMAND)
 ALERT = _topic("{house}/alert/{source}/raised", m.Alert, DeliveryClass.READING)
 STATE_GET = _topic("{house}/bus/{client}/get", m.StateRequest, DeliveryClass.LIVE)
 
 TOPICS: tuple[Topic[Any], ...] = (
     METER_READING,
     PV_READING,
+    PLANT_READING,
     DER_TELEMETRY,
     DER_COMMAND,
     DER_ACK,
@@ -141,6 +144,7 @@ TOPICS: tuple[Topic[Any], ...] = (
     STATUS,
     PRICE,
     FORECAST,
+    OPERATOR_REQUEST,
     ALERT,
     STATE_GET,
 )

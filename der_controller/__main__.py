@@ -9,7 +9,7 @@ from broker.connect import announce, open_bus, presence_of
 from contracts.ids import refuse_case_twins
 from der_controller.model import DerMemory, DerModel, DerSpec
 from der_controller.service import Der, DerControllerService
-from der_controller.settings import DerControllerSettings
+from der_controller.settings import DerControllerSettings, InverterTable
 from runtime.clock import Clock
 from runtime.process import Context, launch
 from runtime.settings import Layered
@@ -66,6 +66,8 @@ def build(settings: DerControllerSettings, clock: Clock, state_dir: Path | None)
             house=settings.house,
             der_id=der_id,
             device=table.device(settings.timezone),
+            safe_setpoint=table.safe_setpoint(),
+            issuers=tuple(settings.issuers),
             project_id=table.project_id,
             is_standalone=table.is_standalone,
             baseline_kw=table.baseline_kw,
@@ -73,7 +75,8 @@ def build(settings: DerControllerSettings, clock: Clock, state_dir: Path | None)
             meter_noise=table.meter_noise,
             seed=str(settings.seed),
         )
-        ders[der_id] = Der(DerModel(spec, store.load(), now, clock.monotonic()), store)
+        pv_meter = table.meter if isinstance(table, InverterTable) else None
+        ders[der_id] = Der(DerModel(spec, store.load(), now, clock.monotonic()), store, pv_meter)
     return ders
 
 

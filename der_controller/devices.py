@@ -1,4 +1,4 @@
-"""The devices behind a controller: a battery, and a car at its charge point."""
+"""The devices behind a controller: a battery, a car at its charge point, and a PV inverter."""
 
 from typing import Any, Protocol
 
@@ -7,44 +7,53 @@ import msgspec
 from contracts.instant import Instant
 from contracts.messages import DerType, DispatchCommand
 from energy import battery, ev
+from energy.checks import check_range
 from energy.errors import SpecError
+from energy.thermal import ThermalSpec, temperature_after
 
 PREVIEW_S = 1.0
 """A setpoint's power right now is what the device can keep up for this long."""
 
 
-class RefusedError(ValueError):
-    """A setpoint that the device does not take; the message says why."""
+PV_FRESH_S = 30.0
+"""What was available longer ago is not known to be there any more."""
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """What a device must still know after a restart: its charge, and when that was so."""
+    """What a device must still know after a restart: its charge and temperature, and when that was so."""
 
     soc_percent: float
     at: Instant
+    temperature_c: float | None = None
 
 
 class Device(Protocol):
-    """A device with one setpoint, in its own unit; 0 is its safe state.
+    """A device with one setpoint, in its own unit.
 
     Time is moved on by `advance`, which applies the setpoint as far as physics allows.
     """
 
-    @property
-    def soc_percent(self) -> float:
-        """State of charge [%]."""
+    def charge(self, at: Instant) -> Charge:
+        """What it must still know after a restart."""
+
+    def check(self, setpoint: float) -> float:
+        """Return a setpoint that is within the nameplate, unchanged.
+
+        Raises:
+            SpecError: any other.
+        """
 
     def setpoint(self, command: DispatchCommand) -> float:
         """The setpoint in a command, unchanged.
 
         Raises:
-            RefusedError: of the wrong kind, or outside the nameplate.
+            SpecError: of the wrong kind, or outside the nameplate.
         """
 
     def possible_kw(self, setpoint: float) -> float:
         """The power at which a setpoint runs right now [kW]."""
 
-    def advance(self, setpoint: float, dt_s: float) -> float:
+    def advance(self, setpoint: float, dt_s: float, /) -> float:
         """Run for a while; returns the mean power [kW]."""
 
     def settle(self, now: Instant) -> None:
@@ -57,30 +66,39 @@ class Device(Protocol):
         """The telemetry fields that change."""
 
 
+class StorageUnit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A battery, and how its losses warm it."""
+
+    battery: battery.BatterySpec
+    thermal: ThermalSpec
+
+
 class Battery:
     """A home battery; the setpoint is its power [kW], + charging / - discharging."""
 
-    def __init__(self, spec: battery.BatterySpec, charge: Charge) -> None:
-        self._spec = spec
-        self._state = battery.BatteryState(charge.soc_percent)
+    def __init__(self, spec: StorageUnit, charge: Charge, now: Instant) -> None:
+        self._spec = spec.battery
+        self._thermal = spec.thermal
+        warm_c = spec.thermal.ambient_c
+        if charge.temperature_c is not None:
+            off_s = max(0.0, now.seconds_since(charge.at))
+            warm_c = temperature_after(spec.thermal, charge.temperature_c, 0.0, off_s)
+        self._state = battery.BatteryState(charge.soc_percent, warm_c)
 
-    @property
-    def soc_percent(self) -> float:
-        return self._state.soc_percent
+    def charge(self, at: Instant) -> Charge:
+        return Charge(self._state.soc_percent, at, self._state.temperature_c)
+
+    def check(self, setpoint: float) -> float:
+        return battery.check_power(self._spec, setpoint)
 
     def setpoint(self, command: DispatchCommand) -> float:
-        if command.setpoint_kw is None or command.setpoint_a is not None:
-            raise RefusedError("wrong kind of setpoint: a battery takes setpoint_kw alone")
-        low, high = -self._spec.max_discharge_kw, self._spec.max_charge_kw
-        if not low <= command.setpoint_kw <= high:
-            raise RefusedError(f"{command.setpoint_kw:g} kW is out of range: {low:g} to {high:g} kW")
-        return command.setpoint_kw
+        return self.check(_kilowatts(command, "a battery"))
 
     def possible_kw(self, setpoint: float) -> float:
-        return battery.possible_kw(self._spec, self._state, setpoint, PREVIEW_S)
+        return battery.possible_kw(self._spec, self._state, setpoint, PREVIEW_S, self._thermal)
 
     def advance(self, setpoint: float, dt_s: float) -> float:
-        self._state, power_kw = battery.step(self._spec, self._state, setpoint, dt_s)
+        self._state, power_kw = battery.step(self._spec, self._state, setpoint, dt_s, self._thermal)
         return power_kw
 
     def settle(self, now: Instant) -> None:
@@ -101,7 +119,16 @@ class Battery:
         }
 
     def telemetry(self, _power_kw: float, /) -> dict[str, Any]:
-        return {"current_soc": round(self._state.soc_percent, 4)}
+        return {
+            "current_soc": round(self._state.soc_percent, 4),
+            "temperature_c": round(self._state.temperature_c, 2),
+        }
+
+
+def _kilowatts(command: DispatchCommand, device: str) -> float:
+    if command.setpoint_kw is None or command.setpoint_a is not None:
+        raise SpecError(f"wrong kind of setpoint: {device} takes setpoint_kw alone")
+    return command.setpoint_kw
 
 
 class ChargingCar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,17 +150,19 @@ class Car:
         self._state = ev.EvState(charge.soc_percent, connected=False)
         self.settle(now)
 
-    @property
-    def soc_percent(self) -> float:
-        return self._state.soc_percent
+    def charge(self, at: Instant) -> Charge:
+        return Charge(self._state.soc_percent, at)
+
+    def check(self, setpoint: float) -> float:
+        try:
+            return ev.check_limit(self._spec.evse, setpoint)
+        except SpecError as error:
+            raise SpecError(f"out of range: {error}") from error
 
     def setpoint(self, command: DispatchCommand) -> float:
         if command.setpoint_a is None or command.setpoint_kw is not None:
-            raise RefusedError("wrong kind of setpoint: a charge point takes setpoint_a alone")
-        try:
-            return ev.check_limit(self._spec.evse, command.setpoint_a)
-        except SpecError as error:
-            raise RefusedError(f"out of range: {error}") from error
+            raise SpecError("wrong kind of setpoint: a charge point takes setpoint_a alone")
+        return self.check(command.setpoint_a)
 
     def possible_kw(self, setpoint: float) -> float:
         return ev.possible_kw(self._spec.evse, self._spec.car, self._state, int(setpoint), PREVIEW_S)
@@ -159,7 +188,7 @@ class Car:
             "type": kind,
             "nameplate_capacity": evse.max_power_kw,
             "capacity_kwh": self._spec.car.capacity_kwh,
-            "max_charge_kw": evse.max_power_kw,
+            "max_charge_kw": min(evse.max_power_kw, self._spec.car.max_charge_kw),
             "max_discharge_kw": 0.0,
             "min_current_a": float(ev.MIN_CURRENT_A),
             "max_current_a": float(evse.max_current_a),
@@ -177,13 +206,73 @@ class Car:
         }
 
 
-DeviceSpec = battery.BatterySpec | ChargingCar
+class InverterSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A PV inverter that can be curtailed.
+
+    Raises:
+        SpecError: a power no inverter has.
+    """
+
+    peak_kw: float
+
+    def __post_init__(self) -> None:
+        check_range("inverter peak_kw", self.peak_kw, 0, 1e5, above_low=True)
+
+
+class Inverter:
+    """A PV inverter; the setpoint is the most it may feed in [kW]. It makes no power of its own.
+
+    What the PV readings say is available is what it feeds in, less what it curtails: the two are one power.
+    """
+
+    def __init__(self, spec: InverterSpec, now: Instant) -> None:
+        self._spec = spec
+        self._available_kw = 0.0
+        self._available_until = now
+
+    def produce(self, available_kw: float, at: Instant) -> None:
+        """Take in what the sun gives [kW]."""
+        self._available_kw = available_kw
+        self._available_until = at.after(PV_FRESH_S)
+
+    def charge(self, at: Instant) -> Charge:
+        return Charge(0.0, at)
+
+    def check(self, setpoint: float) -> float:
+        if not 0 <= setpoint <= self._spec.peak_kw:
+            raise SpecError(f"{setpoint:g} kW is out of range: 0 to {self._spec.peak_kw:g} kW")
+        return setpoint
+
+    def setpoint(self, command: DispatchCommand) -> float:
+        return self.check(_kilowatts(command, "an inverter"))
+
+    def possible_kw(self, setpoint: float) -> float:
+        return min(setpoint, self._available_kw)
+
+    def advance(self, setpoint: float, _dt_s: float, /) -> float:
+        return self.possible_kw(setpoint)
+
+    def settle(self, now: Instant) -> None:
+        if now > self._available_until:
+            self._available_kw = 0.0
+
+    def nameplate(self) -> dict[str, Any]:
+        kind: DerType = "solar_pv"
+        return {"type": kind, "nameplate_capacity": self._spec.peak_kw, "current_soc": None}
+
+    def telemetry(self, _power_kw: float, /) -> dict[str, Any]:
+        return {}
+
+
+DeviceSpec = StorageUnit | ChargingCar | InverterSpec
 
 
 def make_device(spec: DeviceSpec, seed: str, charge: Charge, now: Instant) -> Device:
     """The device of a nameplate, as it was left."""
     match spec:
-        case battery.BatterySpec():
-            return Battery(spec, charge)
+        case StorageUnit():
+            return Battery(spec, charge, now)
         case ChargingCar():
             return Car(spec, seed, charge, now)
+        case InverterSpec():
+            return Inverter(spec, now)

@@ -7,12 +7,10 @@ from msgspec import structs
 
 from contracts.ids import Id
 from contracts.instant import Instant
-from contracts.messages import CommandAck, DerTelemetry, DispatchCommand
-from der_controller.devices import Charge, DeviceSpec, make_device
+from contracts.messages import CommandAck, DerTelemetry, DispatchCommand, PvReading
+from der_controller.devices import Charge, DeviceSpec, Inverter, make_device
 from der_controller.gate import Accept, Answer, Gate, Mark, Verdict
-
-SAFE_SETPOINT = 0.0
-"""Battery 0 kW, charge point 0 A."""
+from energy.errors import SpecError
 
 
 class DerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +19,10 @@ class DerSpec(msgspec.Struct, frozen=True, kw_only=True):
     house: Id
     der_id: Id
     device: DeviceSpec
+    safe_setpoint: float = 0.0
+    """What it does when nobody commands it, in the device's own unit."""
+    issuers: tuple[Id, ...] = ()
+    """Whom it obeys; empty: anybody."""
     project_id: Id = "PRJ_000001"
     is_standalone: bool = False
     baseline_kw: float = 0.0
@@ -38,6 +40,8 @@ class DerMemory(msgspec.Struct, frozen=True, kw_only=True):
     at: Instant
     epoch: int = -1
     seq: int = -1
+    issuer: str = ""
+    temperature_c: float | None = None
 
 
 class DerModel:
@@ -46,17 +50,26 @@ class DerModel:
     The caller stores `memory(...)` with an accepted command's mark before it applies the command.
     Physics and expiry run on the monotonic time handed in; a setpoint ends at its deadline
     even if the tick comes later.
+
+    Raises:
+        SpecError: a safe state that the device can't take.
     """
 
     def __init__(self, spec: DerSpec, memory: DerMemory, now: Instant, monotonic_s: float) -> None:
         key = f"{spec.seed}/{spec.house}/{spec.der_id}"
-        self._device = make_device(spec.device, key, Charge(memory.soc_percent, memory.at), now)
-        self._gate = Gate(spec.house, spec.der_id, Mark(memory.epoch, memory.seq))
+        charge = Charge(memory.soc_percent, memory.at, memory.temperature_c)
+        self._device = make_device(spec.device, key, charge, now)
+        try:
+            self._safe = self._device.check(spec.safe_setpoint)
+        except SpecError as error:
+            raise SpecError(f"{spec.house}/{spec.der_id}: its safe state: {error}") from error
+        mark = Mark(memory.epoch, memory.issuer, memory.seq)
+        self._gate = Gate(spec.house, spec.der_id, mark, spec.issuers)
         self._rng = random.Random(f"{key}/meter")
         self._meter_noise = spec.meter_noise
         self._reached_s = monotonic_s
         self._in_force: Accept | None = None
-        self._power_kw = 0.0
+        self._power_kw = self._device.possible_kw(self._safe)
         self._template = self._first_telemetry(spec, now)
 
     def _first_telemetry(self, spec: DerSpec, now: Instant) -> DerTelemetry:
@@ -83,7 +96,21 @@ class DerModel:
     def memory(self, now: Instant, verdict: Accept | None = None) -> DerMemory:
         """What to store now; with an accepted command, before it is applied."""
         mark = self._gate.mark if verdict is None else verdict.mark
-        return DerMemory(soc_percent=self._device.soc_percent, at=now, epoch=mark.epoch, seq=mark.seq)
+        charge = self._device.charge(now)
+        return DerMemory(
+            soc_percent=charge.soc_percent,
+            at=now,
+            epoch=mark.epoch,
+            seq=mark.seq,
+            issuer=mark.issuer,
+            temperature_c=charge.temperature_c,
+        )
+
+    def hear(self, reading: PvReading, now: Instant, monotonic_s: float) -> None:
+        """Take in what the sun gives; of no concern to a device that is no inverter."""
+        if isinstance(self._device, Inverter) and not reading.historical:
+            self._advance(now, monotonic_s)
+            self._device.produce((reading.pv_w or 0.0) / 1000.0, now)
 
     def judge(self, command: DispatchCommand, now: Instant, monotonic_s: float) -> Verdict:
         """Whether to obey a command; nothing is applied yet."""
@@ -101,18 +128,16 @@ class DerModel:
         if (stored := gate.answered(command)) is not None:
             return stored
         if (refusal := gate.out_of_order(verdict.mark)) is not None:
-            return gate.keep(gate.ack(command, now, "rejected", refusal))
+            return gate.keep(command, gate.ack(command, now, "rejected", refusal))
         gate.mark = verdict.mark
         if monotonic_s >= verdict.deadline_s:
-            return gate.keep(gate.ack(command, now, "expired", f"expired at {command.valid_until}"))
+            expired = gate.ack(command, now, "expired", f"expired at {command.valid_until}")
+            return gate.keep(command, expired)
         self._in_force = verdict
         self._power_kw = self._device.possible_kw(verdict.setpoint)
         applied_a = self._device.telemetry(self._power_kw).get("current_a")
-        return gate.keep(
-            structs.replace(
-                gate.ack(command, now, "accepted"), applied_kw=self._power_kw, applied_a=applied_a
-            )
-        )
+        accepted = gate.ack(command, now, "accepted")
+        return gate.keep(command, structs.replace(accepted, applied_kw=self._power_kw, applied_a=applied_a))
 
     def command(self, command: DispatchCommand, now: Instant, monotonic_s: float) -> CommandAck:
         """Judge and apply at once, where nothing is kept across restarts."""
@@ -139,8 +164,8 @@ class DerModel:
         if command is not None and monotonic_s >= command.deadline_s:
             self._run(command.setpoint, command.deadline_s)
             self._in_force = None
-            self._power_kw = self._device.possible_kw(SAFE_SETPOINT)
-        self._run(SAFE_SETPOINT if self._in_force is None else self._in_force.setpoint, monotonic_s)
+            self._power_kw = self._device.possible_kw(self._safe)
+        self._run(self._safe if self._in_force is None else self._in_force.setpoint, monotonic_s)
 
     def _run(self, setpoint: float, until_s: float) -> None:
         if (dt_s := until_s - self._reached_s) > 0:

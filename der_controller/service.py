@@ -8,8 +8,8 @@ from broker.errors import BusError
 from broker.port import Bus, Delivery
 from contracts import topics
 from contracts.instant import Instant
-from contracts.messages import CommandAck, DerTelemetry, DispatchCommand
-from contracts.topics import Address
+from contracts.messages import CommandAck, DerTelemetry, DispatchCommand, PvReading
+from contracts.topics import Address, Topic
 from der_controller.gate import Accept
 from der_controller.model import DerMemory, DerModel
 from runtime.clock import Clock
@@ -19,6 +19,8 @@ from runtime.logs import get_log
 from runtime.store import Store
 
 SAVE_EVERY_S = 60.0
+LOOK_S = 1.0
+"""A DER that falls back to its safe state says so within this, however seldom it speaks otherwise."""
 
 
 class Der(NamedTuple):
@@ -26,6 +28,8 @@ class Der(NamedTuple):
 
     model: DerModel
     store: Store[DerMemory]
+    pv_meter: str | None = None
+    """Of an inverter: the meter whose PV readings say what is available."""
 
 
 class DerControllerService:
@@ -50,25 +54,41 @@ class DerControllerService:
         self._telemetry: dict[str, Address[DerTelemetry]] = {
             der_id: topics.DER_TELEMETRY.at(house=house, der_id=der_id) for der_id in ders
         }
+        self._following: dict[str, str] = {}
         self.unsent = 0
 
     async def run(self) -> None:
         """Serve until stopped; the DERs' charge is stored at the end."""
-        async with self._bus.subscribe(topics.DER_COMMAND.of(house=self._house)) as commands:
+        heard: list[Topic[Any]] = [topics.DER_COMMAND.of(house=self._house)]
+        meters = {der.pv_meter for der in self._ders.values() if der.pv_meter is not None}
+        heard += [topics.PV_READING.of(house=self._house, meter=meter) for meter in sorted(meters)]
+        async with self._bus.subscribe(*heard) as deliveries:
             self._log.info("der controller started", house=self._house, ders=",".join(self._ders))
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._obey(commands))
+                group.create_task(self._hear(deliveries))
                 group.create_task(self._speak())
         self._save_all()
 
-    async def _obey(self, commands: AsyncIterator[Delivery[Any]]) -> None:
-        async for delivery in self._life.each(commands):
-            command: DispatchCommand = delivery.message
-            ack = self._carry_out(command)
-            if ack.result != "accepted":
-                self._log.warning("command not obeyed", der=ack.der_id, result=ack.result, why=ack.reason)
-            await self._publish(topics.DER_ACK.at(house=self._house, der_id=command.der_id), ack)
+    async def _hear(self, deliveries: AsyncIterator[Delivery[Any]]) -> None:
+        async for delivery in self._life.each(deliveries):
+            message = delivery.message
+            if isinstance(message, PvReading):
+                self._hear_sun(message)
+            else:
+                await self._obey(message)
             await delivery.ack()
+
+    def _hear_sun(self, reading: PvReading) -> None:
+        now, monotonic_s = self._clock.now(), self._clock.monotonic()
+        for der in self._ders.values():
+            if der.pv_meter == reading.meter:
+                der.model.hear(reading, now, monotonic_s)
+
+    async def _obey(self, command: DispatchCommand) -> None:
+        ack = self._carry_out(command)
+        if ack.result != "accepted":
+            self._log.warning("command not obeyed", der=ack.der_id, result=ack.result, why=ack.reason)
+        await self._publish(topics.DER_ACK.at(house=self._house, der_id=command.der_id), ack)
 
     def _carry_out(self, command: DispatchCommand) -> CommandAck:
         now, monotonic_s = self._clock.now(), self._clock.monotonic()
@@ -88,13 +108,44 @@ class DerControllerService:
 
     async def _speak(self) -> None:
         saved_at = self._clock.monotonic()
-        async for tick in self._life.each(self._clock.every(self._interval_s)):
+        spoken: Instant | None = None
+        async for beat in self._life.each(self._beats(min(self._interval_s, LOOK_S))):
             monotonic_s = self._clock.monotonic()
+            due = beat.floor(self._interval_s)
             for der_id, der in self._ders.items():
-                await self._publish(self._telemetry[der_id], der.model.tick(tick.at, monotonic_s))
+                telemetry = der.model.tick(beat, monotonic_s)
+                if self._is_news(telemetry) or due != spoken:
+                    await self._publish(self._telemetry[der_id], telemetry)
+            spoken = due
             if monotonic_s - saved_at >= SAVE_EVERY_S:
                 saved_at = monotonic_s
                 self._save_all()
+
+    async def _beats(self, step_s: float) -> AsyncIterator[Instant]:
+        """The aligned moments, one after the other.
+
+        Each wait is on the monotonic clock: a wall clock that is set back must not silence a DER for hours.
+        """
+        if self._clock.opens_at is not None:
+            await self._clock.sleep_until(self._clock.opens_at)
+        await self._clock.sleep(-self._clock.now().unix_ms % round(step_s * 1000) / 1000)
+        while True:
+            beat = self._clock.now().after(step_s / 2).floor(step_s)
+            yield beat
+            left_s = beat.after(step_s).seconds_since(self._clock.now())
+            await self._clock.sleep(min(max(left_s, 0.0), step_s))
+
+    def _is_news(self, telemetry: DerTelemetry) -> bool:
+        """Whether a DER has just fallen back to its safe state, or come back from it."""
+        before = self._following.get(telemetry.der_id)
+        self._following[telemetry.der_id] = telemetry.following
+        if before is None or before == telemetry.following:
+            return False
+        if telemetry.following == "safe":
+            self._log.warning("no valid command any more: safe state", der=telemetry.der_id)
+        else:
+            self._log.info("follows commands", der=telemetry.der_id)
+        return True
 
     def _save_all(self) -> None:
         for der_id, der in self._ders.items():

@@ -7,9 +7,10 @@ from msgspec import Meta
 
 from contracts.ids import Id
 from contracts.messages import PowerKw
-from der_controller.devices import ChargingCar, DeviceSpec
+from der_controller.devices import ChargingCar, DeviceSpec, InverterSpec, StorageUnit
 from energy.battery import BatterySpec
 from energy.ev import EvseSpec, EvSpec, TripPattern
+from energy.thermal import home_battery
 from runtime.settings import HouseSettings
 
 DERS_MAX = 5
@@ -30,6 +31,10 @@ class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """What it is physically; the base describes nothing."""
         raise NotImplementedError(timezone)
 
+    def safe_setpoint(self) -> float:
+        """What it does when nobody commands it, in its own unit; the base does nothing."""
+        return 0.0
+
 
 class BatteryTable(DeviceTable, frozen=True, kw_only=True, tag="battery_storage"):
     """A home battery."""
@@ -40,9 +45,12 @@ class BatteryTable(DeviceTable, frozen=True, kw_only=True, tag="battery_storage"
     efficiency_roundtrip: float = 0.9
     min_soc_percent: float = 10.0
     max_soc_percent: float = 90.0
+    ambient_c: float = 20.0
+    max_temperature_c: float = 60.0
+    safe_power_kw: float = 0.0
 
     def device(self, timezone: str) -> DeviceSpec:  # noqa: ARG002 - a battery keeps no hours
-        return BatterySpec(
+        spec = BatterySpec(
             capacity_kwh=self.capacity_kwh,
             max_charge_kw=self.max_charge_kw,
             max_discharge_kw=self.max_discharge_kw,
@@ -50,6 +58,12 @@ class BatteryTable(DeviceTable, frozen=True, kw_only=True, tag="battery_storage"
             min_soc_percent=self.min_soc_percent,
             max_soc_percent=self.max_soc_percent,
         )
+        return StorageUnit(
+            battery=spec, thermal=home_battery(self.capacity_kwh, self.ambient_c, self.max_temperature_c)
+        )
+
+    def safe_setpoint(self) -> float:
+        return self.safe_power_kw
 
 
 class CarTable(DeviceTable, frozen=True, kw_only=True, tag="electric_vehicle"):
@@ -57,19 +71,47 @@ class CarTable(DeviceTable, frozen=True, kw_only=True, tag="electric_vehicle"):
 
     capacity_kwh: float = 60.0
     target_soc_percent: float = 80.0
+    max_charge_kw: float = 22.0
     max_current_a: int = 16
     phases: Literal[1, 3] = 1
     leaves_hour: float = 7.5
     returns_hour: float = 18.0
+    safe_current_a: int = 0
 
     def device(self, timezone: str) -> DeviceSpec:
         return ChargingCar(
-            car=EvSpec(capacity_kwh=self.capacity_kwh, target_soc_percent=self.target_soc_percent),
+            car=EvSpec(
+                capacity_kwh=self.capacity_kwh,
+                target_soc_percent=self.target_soc_percent,
+                max_charge_kw=self.max_charge_kw,
+            ),
             evse=EvseSpec(max_current_a=self.max_current_a, phases=self.phases),
             trips=TripPattern(
                 timezone=timezone, leaves_hour=self.leaves_hour, returns_hour=self.returns_hour
             ),
         )
+
+    def safe_setpoint(self) -> float:
+        return float(self.safe_current_a)
+
+
+class InverterTable(DeviceTable, frozen=True, kw_only=True, tag="solar_pv"):
+    """A PV inverter that can be curtailed; its sun is the house's PV simulator."""
+
+    peak_kw: float = 4.0
+    meter: Id = "main"
+    """Which meter's PV readings say what is available."""
+    safe_power_kw: float | None = None
+    """Not curtailed if absent."""
+
+    def device(self, timezone: str) -> DeviceSpec:  # noqa: ARG002 - the readings carry the time
+        return InverterSpec(peak_kw=self.peak_kw)
+
+    def safe_setpoint(self) -> float:
+        return self.peak_kw if self.safe_power_kw is None else self.safe_power_kw
+
+
+Table = BatteryTable | CarTable | InverterTable
 
 
 class DerControllerSettings(HouseSettings, frozen=True, kw_only=True):
@@ -83,16 +125,17 @@ class DerControllerSettings(HouseSettings, frozen=True, kw_only=True):
             description="how many DERs, where none are described: battery, car, battery, ...",
         ),
     ] = 1
-    devices: Annotated[dict[Id, BatteryTable | CarTable], Meta(max_length=DERS_MAX)] = msgspec.field(
-        default_factory=dict
-    )
+    devices: Annotated[dict[Id, Table], Meta(max_length=DERS_MAX)] = msgspec.field(default_factory=dict)
+    issuers: Annotated[
+        list[Id], Meta(max_length=100, description="whose commands are obeyed, by name; empty: anybody's")
+    ] = msgspec.field(default_factory=list)
     interval_s: Annotated[float, Meta(ge=0.1, le=3600, description="time between telemetry messages")] = 1.0
 
-    def tables(self) -> dict[str, BatteryTable | CarTable]:
+    def tables(self) -> dict[str, Table]:
         """The DERs of this controller by id: those described, or so many of the usual ones."""
         if self.devices:
             return dict(self.devices)
-        tables: dict[str, BatteryTable | CarTable] = {}
+        tables: dict[str, Table] = {}
         for n in range(self.ders):
             pair = n // 2 + 1
             tables.update({f"ev-{pair}": CarTable()} if n % 2 else {f"battery-{pair}": BatteryTable()})

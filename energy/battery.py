@@ -1,4 +1,4 @@
-"""A battery: what a setpoint does to its charge, with losses and limits."""
+"""A battery: what a setpoint does to its charge and its temperature, with losses and limits."""
 
 from math import sqrt
 
@@ -6,6 +6,7 @@ import msgspec
 
 from energy.checks import check_range
 from energy.errors import SpecError
+from energy.thermal import ThermalSpec, heat_room_w, temperature_after
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -47,29 +48,64 @@ class BatteryState(msgspec.Struct, frozen=True):
     """A battery at one instant.
 
     Raises:
-        SpecError: a charge outside 0..100 %.
+        SpecError: a charge outside 0..100 %, or a temperature no battery survives.
     """
 
     soc_percent: float
+    temperature_c: float = 20.0
 
     def __post_init__(self) -> None:
         check_range("battery soc_percent", self.soc_percent, 0, 100)
+        check_range("battery temperature_c", self.temperature_c, -90, 200)
 
 
-def possible_kw(spec: BatterySpec, state: BatteryState, setpoint_kw: float, dt_s: float) -> float:
+def check_power(spec: BatterySpec, setpoint_kw: float) -> float:
+    """Return a setpoint [kW] if the nameplate allows it.
+
+    Raises:
+        SpecError: any other power.
+    """
+    low, high = -spec.max_discharge_kw, spec.max_charge_kw
+    if not low <= setpoint_kw <= high:
+        raise SpecError(f"{setpoint_kw:g} kW is out of range: {low:g} to {high:g} kW")
+    return setpoint_kw
+
+
+def heat_share(spec: BatterySpec, power_kw: float) -> float:
+    """The part of the power at the terminals that becomes heat in that direction, 0 or more."""
+    return 1.0 - spec.efficiency_oneway if power_kw >= 0 else 1.0 / spec.efficiency_oneway - 1.0
+
+
+def possible_kw(
+    spec: BatterySpec,
+    state: BatteryState,
+    setpoint_kw: float,
+    dt_s: float,
+    thermal: ThermalSpec | None = None,
+) -> float:
     """The part of a setpoint that the battery can keep up for `dt_s`.
 
-    A battery outside its SoC range can only move back towards it.
+    A battery outside its SoC range can only move back towards it, one that is too hot only cool down.
 
     Args:
         spec: the nameplate.
         state: the battery now.
         setpoint_kw: + charging / - discharging [kW].
         dt_s: how long it is to last [s], above 0.
+        thermal: how its losses warm it; without, its temperature limits nothing.
 
     Returns:
         Power at the terminals [kW], of the setpoint's sign or 0.
     """
+    power_kw = _stored_kw(spec, state, setpoint_kw, dt_s)
+    if thermal is None or (share := heat_share(spec, power_kw)) == 0:
+        return power_kw
+    cool_kw = heat_room_w(thermal, state.temperature_c, dt_s) / 1000.0 / share
+    return max(-cool_kw, min(cool_kw, power_kw))
+
+
+def _stored_kw(spec: BatterySpec, state: BatteryState, setpoint_kw: float, dt_s: float) -> float:
+    """The part of a setpoint that nameplate and charge allow [kW]."""
     hours = dt_s / SECONDS_PER_HOUR
     per_percent_kwh = spec.capacity_kwh / 100.0
     if setpoint_kw >= 0:
@@ -80,7 +116,11 @@ def possible_kw(spec: BatterySpec, state: BatteryState, setpoint_kw: float, dt_s
 
 
 def step(
-    spec: BatterySpec, state: BatteryState, setpoint_kw: float, dt_s: float
+    spec: BatterySpec,
+    state: BatteryState,
+    setpoint_kw: float,
+    dt_s: float,
+    thermal: ThermalSpec | None = None,
 ) -> tuple[BatteryState, float]:
     """Run the battery at a setpoint for a while.
 
@@ -89,16 +129,20 @@ def step(
         state: the battery at the start.
         setpoint_kw: + charging / - discharging [kW].
         dt_s: duration [s], above 0.
+        thermal: how its losses warm it; without, its temperature stays.
 
     Returns:
         The battery at the end, and the mean power at its terminals [kW].
     """
-    power_kw = possible_kw(spec, state, setpoint_kw, dt_s)
-    if power_kw == 0:
-        return state, 0.0
-    efficiency = spec.efficiency_oneway
-    into_cells_kw = power_kw * efficiency if power_kw > 0 else power_kw / efficiency
-    soc = state.soc_percent + into_cells_kw * dt_s / SECONDS_PER_HOUR / spec.capacity_kwh * 100.0
-    # Rounding must not carry the charge over the limit that `possible_kw` has kept to.
-    soc = min(soc, spec.max_soc_percent) if power_kw > 0 else max(soc, spec.min_soc_percent)
-    return BatteryState(soc), power_kw
+    power_kw = possible_kw(spec, state, setpoint_kw, dt_s, thermal)
+    soc, temperature_c = state.soc_percent, state.temperature_c
+    if power_kw != 0:
+        efficiency = spec.efficiency_oneway
+        into_cells_kw = power_kw * efficiency if power_kw > 0 else power_kw / efficiency
+        soc += into_cells_kw * dt_s / SECONDS_PER_HOUR / spec.capacity_kwh * 100.0
+        # Rounding must not carry the charge over the limit that `possible_kw` has kept to.
+        soc = min(soc, spec.max_soc_percent) if power_kw > 0 else max(soc, spec.min_soc_percent)
+    if thermal is not None:
+        heat_w = 1000.0 * abs(power_kw) * heat_share(spec, power_kw)
+        temperature_c = temperature_after(thermal, temperature_c, heat_w, dt_s)
+    return BatteryState(soc, temperature_c), power_kw

@@ -51,11 +51,14 @@ class EvSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     capacity_kwh: float = 60.0
     efficiency_charging: float = 0.9
     target_soc_percent: float = 80.0
+    max_charge_kw: float = 22.0
+    """What its own charger takes at most, whatever the charge point offers."""
 
     def __post_init__(self) -> None:
         check_range("EV capacity_kwh", self.capacity_kwh, 0, 1e4, above_low=True)
         check_range("EV efficiency_charging", self.efficiency_charging, 0, 1, above_low=True)
         check_range("EV target_soc_percent", self.target_soc_percent, 0, 100)
+        check_range("EV max_charge_kw", self.max_charge_kw, 0, 1e4)
 
 
 class EvState(msgspec.Struct, frozen=True):
@@ -108,7 +111,7 @@ def possible_kw(evse: EvseSpec, car: EvSpec, state: EvState, limit_a: int, dt_s:
     if not state.connected:
         return 0.0
     room_kwh = (100.0 - state.soc_percent) / 100.0 * car.capacity_kwh
-    return min(limit_kw, room_kwh / car.efficiency_charging / (dt_s / 3600.0))
+    return min(limit_kw, car.max_charge_kw, room_kwh / car.efficiency_charging / (dt_s / 3600.0))
 
 
 def step(evse: EvseSpec, car: EvSpec, state: EvState, limit_a: int, dt_s: float) -> tuple[EvState, float]:

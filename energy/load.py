@@ -52,11 +52,14 @@ class HouseProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     timezone: str = "UTC"
     base_w: float = 350.0
     hourly_factors: tuple[float, ...] = HOURLY_FACTORS
+    noise: float = 0.3
+    """The base moves by up to this share, either way."""
     max_w: float = 9000.0
 
     def __post_init__(self) -> None:
         zone_of(self.timezone)
         check_range("house base_w", self.base_w, 0, 1e6)
+        check_range("house noise", self.noise, 0, 1)
         check_range("house max_w", self.max_w, 0, 1e6)
         if len(self.hourly_factors) != 24:  # noqa: PLR2004 - hours
             raise SpecError(f"house hourly_factors has {len(self.hourly_factors)} numbers: give 24")
@@ -83,7 +86,8 @@ def load_w(profile: HouseProfile, seed: str, instant: Instant) -> float:
     position = local.hour + local.minute / 60.0 + local.second / 3600.0 - 0.5
     hour = floor(position)
     factor = factors[hour % 24] + (factors[(hour + 1) % 24] - factors[hour % 24]) * (position - hour)
-    base = profile.base_w * factor * (0.7 + 0.6 * smooth_noise(f"{seed}/load", 120.0, instant))
+    wobble = profile.noise * (2.0 * smooth_noise(f"{seed}/load", 120.0, instant) - 1.0)
+    base = profile.base_w * factor * (1.0 + wobble)
     at_ms = instant.unix_ms
     slot = at_ms // (HOUR_S * 1000)
     pulses = (*_pulses(profile, seed, slot - 1), *_pulses(profile, seed, slot))

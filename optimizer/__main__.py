@@ -11,7 +11,7 @@ from broker.connect import open_bus, presence_of
 from broker.memory import MemoryTransport
 from broker.quarantine import Quarantine
 from contracts.topics import SITE
-from optimizer.needs import SERVER, SOLVER, complain, missing
+from runtime.needs import SERVER, SOLVER, complain, missing
 from optimizer.settings import OptimizerSettings
 from runtime.errors import UsageError
 from runtime.logs import get_log

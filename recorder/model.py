@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from contracts import archive
 from contracts.codec import encode
-from contracts.messages import Alert, Message, MeterReading, PvReading
+from contracts.messages import Alert, Message, MeterReading, PlantReading, PvReading
 
 
 class Numbers:
@@ -119,7 +119,11 @@ def is_covered(message: Message) -> bool:
     return isinstance(message, MeterReading) and message.has_pv and not message.historical
 
 
-def entry_of(message: MeterReading | PvReading | Alert, zone: tzinfo) -> Entry:
+PLANT_METER = "main"
+"""A plant has one meter, as its topic says."""
+
+
+def entry_of(message: MeterReading | PvReading | PlantReading | Alert, zone: tzinfo) -> Entry:
     """The line a message becomes, and the file in which it stands.
 
     Args:
@@ -138,13 +142,19 @@ def entry_of(message: MeterReading | PvReading | Alert, zone: tzinfo) -> Entry:
             encode(message) + b"\n",
             f'"source":"{message.source}","boot":{message.boot},"seq":{message.seq},'.encode(),
         )
-    if isinstance(message, PvReading):
-        meter_w, pv_w, sum_w = message.meter_w, message.pv_w, message.sum_w
+    meter = PLANT_METER
+    pv_w: float | None
+    sum_w: float | None
+    if isinstance(message, PlantReading):
+        meter_w, pv_w = message.consumption_w, message.generation_w
+        sum_w = meter_w + message.generation_w
+    elif isinstance(message, PvReading):
+        meter, meter_w, pv_w, sum_w = message.meter, message.meter_w, message.pv_w, message.sum_w
     else:
-        meter_w, pv_w, sum_w = message.power_w, None, None
+        meter, meter_w, pv_w, sum_w = message.meter, message.power_w, None, None
     row = archive.Row(message.timestamp, meter_w, pv_w, sum_w, message.boot, message.seq)
     return Entry(
-        archive.day_file(message.house, message.meter, day, historical=message.historical),
+        archive.day_file(message.house, meter, day, historical=message.historical),
         ROWS,
         Identity(message.boot, message.seq),
         f"{archive.format_row(row)}\n".encode(),

@@ -70,7 +70,7 @@ class RecorderService:
             StoreError: the data folder can't be made or written.
         """
         own = self._settings
-        wanted = (topics.METER_READING, topics.PV_READING, topics.ALERT)
+        wanted = (topics.METER_READING, topics.PV_READING, topics.PLANT_READING, topics.ALERT)
         with open_data_folder(own.data_dir, own.day_timezone, own.open_files_max, self._opener) as folder:
             async with (
                 self._bus.subscribe(*wanted, durable=topics.RECORDER) as deliveries,

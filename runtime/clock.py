@@ -20,6 +20,10 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 
+LONGEST_NAP_S = 60.0
+"""Waiting for a moment is done in pieces: a wall clock that is set must be noticed."""
+
+
 class Tick(NamedTuple):
     """One beat of `Clock.every`."""
 
@@ -58,8 +62,7 @@ class Clock(ABC):
     async def sleep_until(self, moment: Instant) -> None:
         """Wait until `now()` has reached `moment`, however the wall clock is set meanwhile."""
         while (left := moment.seconds_since(self.now())) > 0:
-            # In short pieces: a wall clock that is set forward must be noticed.
-            await self.sleep(min(left, 60.0))
+            await self.sleep(min(left, LONGEST_NAP_S))
 
     async def every(self, interval_s: float) -> AsyncIterator[Tick]:
         """Beats aligned to multiples of `interval_s` since the epoch.
@@ -74,7 +77,12 @@ class Clock(ABC):
             due = due.after(interval_s)
         skipped = 0
         while True:
-            await self.sleep_until(due)
+            while (left_s := due.seconds_since(self.now())) > 0:
+                if left_s > interval_s:
+                    # Set back while we waited: the rhythm goes on at the wall clock's new time.
+                    due = self.now().floor(interval_s).after(interval_s)
+                    continue
+                await self.sleep(min(left_s, LONGEST_NAP_S))
             yield Tick(due, skipped)
             following = due.after(interval_s)
             late = self.now().floor(interval_s)

@@ -25,8 +25,8 @@ from runtime.errors import UsageError
 from runtime.flags import OneLineParser
 
 SERVICES = ("meter", "pvsim", "der_controller", "optimizer", "orchestrator", "recorder")
-TABLES = (*SERVICES, "reporter", "validator")
-"""Whose tables a site file may have: the services on the bus, and the optimizer's counterparts over HTTP."""
+TABLES = (*SERVICES, "reporter", "validator", "plant")
+"""Whose tables a site file may have: the services on the bus, and those over HTTP."""
 PREFIX = "WATTBUS_"
 NOT_SETTINGS = frozenset(
     {"WATTBUS_CONFIG", "WATTBUS_REQUIRE_BROKERS", "WATTBUS_HEALTH_FILE", "WATTBUS_IMAGE"}
@@ -300,9 +300,13 @@ def _describe(hint: Any) -> tuple[Any, str]:  # noqa: ANN401 - a type annotation
 
 def _alias(hint: Any) -> str | None:  # noqa: ANN401 - a type annotation
     """A setting's variable by another system's name: `Meta(extra={"env": "MPC_HORIZON_HOURS"})`."""
+    return _extra(hint, "env")
+
+
+def _extra(hint: Any, name: str) -> str | None:  # noqa: ANN401 - a type annotation
     extras = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
-    named = (e.extra.get("env") for e in extras if isinstance(e, Meta) and e.extra)
-    return next((str(name) for name in named if name), None)
+    named = (e.extra.get(name) for e in extras if isinstance(e, Meta) and e.extra)
+    return next((str(text) for text in named if text), None)
 
 
 def _convert(service: str, kind: type[S], kinds: Mapping[str, Any], values: Mapping[str, _Value]) -> S:
@@ -311,8 +315,9 @@ def _convert(service: str, kind: type[S], kinds: Mapping[str, Any], values: Mapp
         if field.required and key not in values:
             _, text = _describe(kinds[key])
             flag = f"--{key.replace('_', '-')}"
+            example = "house-a" if key == "house" else "0.1"
             raise UsageError(
-                f"wattbus {service.replace('_', '-')}: {flag} is missing ({text}), e.g. {flag} house-a"
+                f"wattbus {service.replace('_', '-')}: {flag} is missing ({text}), e.g. {flag} {example}"
             )
     converted = {key: _convert_one(kinds[key], value) for key, value in values.items()}
     try:
@@ -322,11 +327,6 @@ def _convert(service: str, kind: type[S], kinds: Mapping[str, Any], values: Mapp
 
 
 def _convert_one(hint: Any, value: _Value) -> Any:  # noqa: ANN401 - a setting of any type
-    raw = value.raw
-    bare, _ = _describe(hint)
-    if isinstance(raw, str) and typing.get_origin(bare) in (list, tuple):
-        raw = [part.strip() for part in raw.split(",") if part.strip()]
-
     def hook(kind: type, item: Any) -> Any:  # noqa: ANN401 - msgspec's signature
         if kind is Path:
             return value.folder / str(item)
@@ -339,9 +339,21 @@ def _convert_one(hint: Any, value: _Value) -> Any:  # noqa: ANN401 - a setting o
         raise NotImplementedError(kind.__name__)
 
     try:
-        return msgspec.convert(raw, hint, strict=False, dec_hook=hook)
+        return msgspec.convert(_raw(hint, value), hint, strict=False, dec_hook=hook)
     except (msgspec.ValidationError, ValueError, TypeError) as error:
         shown = repr(value.raw)
         raise UsageError(
             f"{value.source}: {shown[:80]} won't do: {str(error).replace(' - at `$`', '')}"
         ) from error
+
+
+def _raw(hint: Any, value: _Value) -> object:  # noqa: ANN401 - a type annotation
+    """A value as it stands; but several in one text are a list, and a file begins where it was named."""
+    raw = value.raw
+    if not isinstance(raw, str):
+        return raw
+    if typing.get_origin(_describe(hint)[0]) in (list, tuple):
+        return [part.strip() for part in raw.split(",") if part.strip()]
+    # A file by its ending, else a name: `Meta(extra={"file": ".toml"})`.
+    ending = _extra(hint, "file")
+    return str(value.folder / raw) if ending and raw.endswith(ending) else raw

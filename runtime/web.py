@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.enums import ScopeType
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.middleware import ASGIMiddleware
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -19,6 +19,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
 from prometheus_client.registry import Collector
 
+from runtime.bearer import COMPONENTS
 from runtime.clock import SystemClock
 from runtime.logs import Log
 
@@ -43,7 +44,13 @@ def refusals(**reasons: str) -> dict[int, ResponseSpec]:
 
 
 def web_app(
-    handlers: Sequence[Any], *, title: str, description: str, log: Log, collectors: Sequence[Collector] = ()
+    handlers: Sequence[Any],
+    *,
+    title: str,
+    description: str,
+    log: Log,
+    collectors: Sequence[Collector] = (),
+    invalid_code: int = 400,
 ) -> Litestar:
     """An application of these handlers.
 
@@ -52,6 +59,7 @@ def web_app(
         title: heads its OpenAPI.
         description: one sentence in it.
         log: gets the errors that are bugs.
+        invalid_code: the status of a request that does not fit the OpenAPI.
         collectors: what /metrics shows beside the process's memory and the answers' times.
     """
     registry = CollectorRegistry()
@@ -63,6 +71,9 @@ def web_app(
     def metrics() -> bytes:
         """Everything counted, for Prometheus."""
         return generate_latest(registry)
+
+    def invalid(_request: Request[Any, Any, Any], error: ValidationException) -> Response[Refusal]:
+        return _refuse(invalid_code, _told(error))
 
     def fail(request: Request[Any, Any, Any], error: Exception) -> Response[Refusal]:
         trace = "".join(traceback.format_exception(error))
@@ -87,17 +98,22 @@ def web_app(
             path="/docs",
             render_plugins=[swagger],
             use_handler_docstrings=True,
+            components=COMPONENTS,
         ),
-        exception_handlers={HTTPException: _refused, Exception: fail},
+        exception_handlers={HTTPException: _refused, ValidationException: invalid, Exception: fail},
         middleware=[_Timing(registry)],
         logging_config=None,
     )
 
 
 def _refused(_request: Request[Any, Any, Any], error: HTTPException) -> Response[Refusal]:
+    return _refuse(error.status_code, _told(error), error.headers)
+
+
+def _told(error: HTTPException) -> str:
     told = error.extra if isinstance(error.extra, list) else []
     parts = [f"{part.get('key', 'body')}: {part['message']}" for part in told if "message" in part]
-    return _refuse(error.status_code, "; ".join(parts) or error.detail, error.headers)
+    return "; ".join(parts) or error.detail
 
 
 def _refuse(code: int, detail: str, headers: Any = None) -> Response[Refusal]:  # noqa: ANN401 - litestar's

@@ -12,10 +12,12 @@ import pvsim.__main__ as pvsim_main
 from broker.bus import PlanesBus
 from broker.connect import announce, open_bus, presence_of
 from broker.memory import MemoryTransport
+from broker.port import Bus
 from broker.quarantine import Quarantine
 from contracts import topics
 from contracts.instant import Instant
-from contracts.topics import SITE
+from contracts.messages import Status
+from contracts.topics import SITE, Address
 from der_controller.service import DerControllerService
 from der_controller.settings import DerControllerSettings
 from energy.rebase import to_present
@@ -23,6 +25,8 @@ from energy.series import Series, read_series
 from meter.service import MeterService
 from meter.settings import MeterSettings
 from optimizer.forecast import Recorded
+from optimizer.memory import FILE as MEMORY
+from optimizer.memory import open_memory
 from optimizer.service import OptimizerService
 from optimizer.settings import OptimizerSettings
 from orchestrator.service import Mark, OrchestratorService
@@ -36,6 +40,7 @@ from runtime.errors import StoreError, UsageError
 from runtime.lifecycle import Lifecycle
 from runtime.settings import CommonSettings, Layered, houses_in, load, read_site
 from runtime.store import Store
+from wattbus.faults import Faults
 
 BATCH_VIRTUAL_S = 300.0
 """Of the recorder on the virtual clock: nobody waits for its rows, and each batch costs an fsync a file."""
@@ -114,8 +119,16 @@ async def open_site_bus(site: Site, clock: Clock) -> AsyncIterator[tuple[PlanesB
 class Neighbourhood:
     """The site's services on one bus; `run` returns once all have stopped, nothing left unwritten."""
 
-    def __init__(self, site: Site, bus: PlanesBus, transport: MemoryTransport | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        site: Site,
+        bus: PlanesBus,
+        transport: MemoryTransport | None,
+        clock: Clock,
+        faults: Faults | None = None,
+    ) -> None:
         self._bus = bus
+        faults = faults or Faults((), clock.now(), clock)
         self._transport = transport
         self._clock = clock
         self._sources, self._middle, self._sink = Lifecycle(), Lifecycle(), Lifecycle()
@@ -137,7 +150,7 @@ class Neighbourhood:
                 own.house,
                 der_controller_main.build(own, clock, keep),
                 own.interval_s,
-                bus,
+                faults.bus(bus, "der_controller", own.house),
                 clock,
                 self._middle,
             )
@@ -145,23 +158,33 @@ class Neighbourhood:
         }
         self.pvsim = PvsimService(pvsim_main.build(site.pvsim, clock), bus, clock, self._middle)
         history = {own.house: past for own in site.meters if (past := _history(site, own, now)) is not None}
-        self.optimizer = OptimizerService(site.optimizer, bus, clock, self._middle, history)
+        memory = None if keep is None else open_memory(keep / MEMORY)
+        self.optimizer = OptimizerService(
+            site.optimizer, faults.bus(bus, "optimizer"), clock, self._middle, history, memory=memory
+        )
         mark = Store(None if keep is None else site.orchestrator.base.mark_path, Mark, Mark())
-        self.orchestrator = OrchestratorService(site.orchestrator, bus, clock, self._middle, mark)
+        self.orchestrator = OrchestratorService(
+            site.orchestrator, faults.bus(bus, "orchestrator"), clock, self._middle, mark
+        )
         self.recorder = RecorderService(site.recorder, bus, clock, self._sink)
-        self._presences = [presence_of(own.house, "meter", own.meter) for own in site.meters]
-        self._presences += [
-            presence_of(own.house, "der", der_id) for own in site.controllers for der_id in own.tables()
+        self._presences: list[tuple[Bus, Address[Status]]] = [
+            (bus, presence_of(own.house, "meter", own.meter)) for own in site.meters
         ]
         self._presences += [
-            presence_of(SITE, name, "main") for name in ("pvsim", "optimizer", "orchestrator", "recorder")
+            (faults.bus(bus, "der_controller", own.house), presence_of(own.house, "der", der_id))
+            for own in site.controllers
+            for der_id in own.tables()
+        ]
+        self._presences += [
+            (bus, presence_of(SITE, name, "main"))
+            for name in ("pvsim", "optimizer", "orchestrator", "recorder")
         ]
 
     async def run(self, until: Callable[[], Awaitable[None]]) -> None:
         """Run until `until()` returns; then stop from the meters to the recorder, each emptied in turn."""
         async with AsyncExitStack() as stack:
-            for presence in self._presences:
-                await stack.enter_async_context(announce(self._bus, self._clock, presence))
+            for bus, presence in self._presences:
+                await stack.enter_async_context(announce(bus, self._clock, presence))
             async with asyncio.TaskGroup() as group:
                 sink = [group.create_task(self.recorder.run())]
                 services = [self.pvsim.run(), self.optimizer.run(), self.orchestrator.run()]

@@ -35,6 +35,7 @@ class Options(NamedTuple):
     window_port: int
     window_ws_port: int
     log_level: str
+    faults: tuple[str, ...] = ()
 
 
 def parse_options(argv: Sequence[str] | None) -> Options:
@@ -85,6 +86,14 @@ def parse_options(argv: Sequence[str] | None) -> Options:
     parser.add_argument(
         "--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="[INFO]"
     )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="KIND:HOUSE[/DER]@AFTER[+DURATION]",
+        help="makes a part misbehave; may be given again: der-silent, der-deaf, der-lies, der-reconnect, "
+        "price-silent, optimizer-silent, orchestrator-silent; e.g. der-silent:house-b@10m+5m",
+    )
     given = parser.parse_args(argv)
     return Options(
         site=given.site,
@@ -97,19 +106,20 @@ def parse_options(argv: Sequence[str] | None) -> Options:
         window_port=given.window_port,
         window_ws_port=given.window_ws_port,
         log_level=given.log_level,
+        faults=tuple(given.fault),
     )
 
 
-def duration_s(text: str) -> float:
+def duration_s(text: str, flag: str = "--for") -> float:
     """Seconds of `90s`, `10m`, `24h` or `7d`.
 
     Raises:
-        UsageError: anything else.
+        UsageError: anything else, with the flag it stands in.
     """
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])", text, re.ASCII)
     seconds = float(found[1]) * _UNITS_S[found[2]] if found else 0.0
     if not 0 < seconds <= LONGEST_S:
-        raise UsageError(f"--for {text!r} is no duration: write 90s, 10m, 24h or 7d, up to 3660d")
+        raise UsageError(f"{flag} {text!r} is no duration: write 90s, 10m, 24h or 7d, up to 3660d")
     return seconds
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import tempfile
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from runtime.lifecycle import Lifecycle
 from runtime.logs import configure
 from runtime.process import Context, run_process
 from runtime.settings import SERVICES
+from wattbus.news import News
 from wattbus.options import Options, parse_options, start_instant
 from wattbus.scoreboard import HouseBoard
 
@@ -34,6 +35,7 @@ HEARD = (
     topics.SNAPSHOT,
     topics.DECISION,
     topics.PRICE,
+    topics.ALERT,
 )
 START_UP_S = 2.0
 REPEATABLE_START = datetime(2024, 7, 1)  # noqa: DTZ001 - on the clocks of whatever site
@@ -56,11 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: Options, out: Path) -> int:
     # Here, so that what is missing from a small install is said in one line.
+    from wattbus.faults import Faults, parse_fault, resolve
     from wattbus.neighbourhood import Neighbourhood, load_site, open_site_bus
     from wattbus.show import Show
 
+    ordered = [parse_fault(text) for text in options.faults]
+
     flags = [] if options.seed is None else ["--seed", str(options.seed)]
     site = load_site(options.site, flags, out, repeatable=options.speed is None)
+    ders = {own.house: list(own.tables()) for own in site.controllers}
+    ordered = resolve(ordered, {house: ders.get(house, []) for house in site.houses}, options.duration_s)
     clock = _clock(options, ZoneInfo(site.common.timezone))
     configure(
         SERVICES,
@@ -86,12 +93,15 @@ def _run(options: Options, out: Path) -> int:
             window = await _open_window(options, transport, clock, stack)
             show = Show(boards, clock, begin, end, ZoneInfo(site.common.timezone))
             show.begin(window, site.common.live_url)
-            neighbourhood = Neighbourhood(site, bus, transport, clock)
+            faults = Faults(ordered, begin, clock)
+            neighbourhood = Neighbourhood(site, bus, transport, clock, faults)
             watching = Lifecycle()
             async with asyncio.TaskGroup() as group:
-                group.create_task(watch(bus, boards, watching))
+                group.create_task(watch(bus, boards, watching, show.say))
                 group.create_task(show.run(watching))
+                playing = group.create_task(faults.play(bus, show.say))
                 await neighbourhood.run(lambda: _until(context.life, clock, end))
+                playing.cancel()
                 watching.stop()
         show.summary(neighbourhood.recorder.rows, options.out)
 
@@ -122,13 +132,18 @@ async def _open_window(
     return options.window_port, options.window_ws_port
 
 
-async def watch(bus: Bus, boards: Mapping[str, HouseBoard], watching: Lifecycle) -> None:
-    """Keep the boards up to date with what is on the bus, until told to stop."""
+async def watch(
+    bus: Bus, boards: Mapping[str, HouseBoard], watching: Lifecycle, say: Callable[[str], None]
+) -> None:
+    """Keep the boards up to date with what is on the bus, and tell the news, until told to stop."""
+    news = News()
     async with bus.subscribe(*HEARD) as deliveries:
         async for delivery in watching.each(deliveries):
             message: Any = delivery.message
             if (board := boards.get(message.house)) is not None:
                 board.hear(message)
+            if (line := news.of(message)) is not None:
+                say(line)
             await delivery.ack()
 
 

@@ -58,6 +58,11 @@ class Show:
         elif live_url:
             self._note = "Subscribe at your live broker to wattbus/#"
 
+    def say(self, text: str) -> None:
+        """One line of news, with the run's own time."""
+        line = f"{self._clock.now().local(self._zone):%Y-%m-%d %H:%M:%S}  {text}"
+        self._console.print(line, markup=False, highlight=False)
+
     async def run(self, watching: Lifecycle) -> None:
         """Keep the terminal up to date until told to stop."""
         if self._clock.is_virtual:

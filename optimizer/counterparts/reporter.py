@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from optimizer.counterparts.playback import CsvPath, Host, LoadColumn, Port, SolarColumn, open_playback
-from optimizer.needs import SERVER, complain, missing
 from runtime.logs import get_log
+from runtime.needs import SERVER, complain, missing
 from runtime.process import Context, launch
 from runtime.settings import CommonSettings, Layered
 

@@ -10,9 +10,9 @@ from msgspec import Meta
 from energy.tariff import DEFAULT, load_tariff
 from optimizer.counterparts.playback import CsvPath, Host, LoadColumn, Port, SolarColumn, open_playback
 from optimizer.counterparts.simulator import Simulator
-from optimizer.needs import SERVER, complain, missing
-from optimizer.settings import BatterySettings
+from optimizer.settings import BatterySettings, TariffName
 from runtime.logs import get_log
+from runtime.needs import SERVER, complain, missing
 from runtime.process import Context, launch
 from runtime.settings import Layered
 
@@ -26,9 +26,7 @@ class ValidatorSettings(BatterySettings, frozen=True, kw_only=True):
     load_column: LoadColumn = "meter_w"
     solar_column: SolarColumn = "pv_w"
     battery_soc: Annotated[float, Meta(ge=0, le=1, description="state of charge at the start, 0..1")] = 0.5
-    tariff: Annotated[str, Meta(description="a built-in tariff's name, or the path of a .toml file")] = (
-        DEFAULT
-    )
+    tariff: TariffName = DEFAULT
     max_grid_export_kw: Annotated[
         float, Meta(ge=0, le=1e5, description="what may flow into the grid; 0: no export, PV is curtailed")
     ] = 0.0

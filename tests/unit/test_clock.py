@@ -122,6 +122,24 @@ def test_a_speed_must_be_above_zero(speed: float) -> None:
         ScaledClock(speed, START)
 
 
+def test_a_wall_clock_set_back_during_the_wait_stops_no_rhythm() -> None:
+    class Jumping(VirtualClock):
+        def now(self) -> Instant:
+            return super().now().after(-7200 if self.monotonic() > 15 else 0)
+
+    async def main(clock: VirtualClock) -> list[float]:
+        jumping = Jumping(START)
+        seen = []
+        async for tick in jumping.every(10):
+            seen.append(tick.at.seconds_since(START))
+            if len(seen) == 4:
+                break
+        assert clock.monotonic() < 60
+        return seen
+
+    assert run_virtual(main) == [0, 10, -7170, -7160]
+
+
 def test_a_wall_clock_set_back_repeats_no_hour_and_stops_no_rhythm() -> None:
     class Jumping(VirtualClock):
         back_s = 0.0

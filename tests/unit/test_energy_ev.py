@@ -62,6 +62,12 @@ def test_a_car_that_is_away_draws_nothing() -> None:
     assert step(EvseSpec(), EvSpec(), away, 16, 3600) == (away, 0.0)
 
 
+def test_a_car_takes_no_more_than_its_own_charger() -> None:
+    evse, car = EvseSpec(max_current_a=32), EvSpec(max_charge_kw=7.4)
+    assert step(evse, car, EvState(50, connected=True), 32, 60)[1] == 7.4
+    assert step(evse, car, EvState(50, connected=True), 6, 60)[1] == pytest.approx(4.14)
+
+
 def test_impossible_charge_points_and_habits_are_named() -> None:
     with pytest.raises(SpecError, match="max_current_a is 5"):
         EvseSpec(max_current_a=5)

@@ -68,6 +68,15 @@ def test_evenings_are_livelier_than_nights() -> None:
     assert mean(19) > 2 * mean(3)
 
 
+def test_without_noise_the_base_is_the_hours_factor_alone() -> None:
+    def base(noise: float) -> list[float]:
+        profile = HouseProfile(base_w=1000.0, hourly_factors=(2.0,) * 24, noise=noise)
+        return [load_w(profile, "1", START.after(60.0 * i)) for i in range(0, 1440, 7)]
+
+    assert min(base(0.0)) == 2000.0
+    assert 1400.0 <= min(base(0.3)) < 1700.0
+
+
 def test_the_largest_power_is_kept_to() -> None:
     profile = HouseProfile(base_w=50000.0)
     assert max(load_w(profile, "1", START.after(3600.0 * i)) for i in range(24)) == 9000.0
@@ -76,5 +85,7 @@ def test_the_largest_power_is_kept_to() -> None:
 def test_an_impossible_house_is_named() -> None:
     with pytest.raises(SpecError, match="2 numbers"):
         HouseProfile(hourly_factors=(1.0, 2.0))
+    with pytest.raises(SpecError, match="noise is 2"):
+        HouseProfile(noise=2.0)
     with pytest.raises(SpecError, match="base_w"):
         HouseProfile(base_w=-1.0)

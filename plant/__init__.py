@@ -1,0 +1,1 @@
+"""The plant: a test API that simulates a power plant, and the poller that turns such an API into readings."""

@@ -1,0 +1,79 @@
+"""`wattbus plant`: settings, bus, HTTP and service put together."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from broker.connect import open_bus, presence_of
+from broker.port import Bus
+from plant.settings import PlantSettings, access_of
+from runtime.logs import configure, get_log
+from runtime.needs import SERVER, complain, missing
+from runtime.process import Context, launch
+from runtime.settings import Layered
+from runtime.store import Store
+
+
+class Boots(msgspec.Struct, frozen=True):
+    """How often this plant has started."""
+
+    boot: int = 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the plant; returns the exit code."""
+    if lacking := missing(SERVER):
+        return complain(lacking, "server")
+    return launch(
+        "plant",
+        PlantSettings,
+        serve,
+        argv,
+        description="A test power plant over HTTP: generation and consumption drift between their bounds.",
+        example="wattbus plant --gen-min 0.05 --gen-max 0.15 --cons-min 0.03 --cons-max 0.10",
+    )
+
+
+async def serve(settings: Layered[PlantSettings], context: Context) -> None:
+    """Serve until stopped."""
+    # Imported here: --help does not wait for a web framework, and what is missing is said in one line.
+    from plant.api import plant_api
+    from plant.service import PlantService
+    from runtime.http import serving
+
+    own, (clock, life) = settings.base, context
+    if own.debug:
+        configure(("plant",), clock, "DEBUG", own.log_dir)
+    log = get_log("plant")
+    access = access_of(own)
+    if access.is_new:
+        sys.stdout.write(f"no token was set: this run's is {access.token}\n")
+        sys.stdout.flush()
+    store = Store(own.state_dir / f"plant-{access.plant_id}.json", Boots, Boots())
+    # Stored before its first use: two lives of a plant never share an identity.
+    boot = store.load().boot + 1
+    store.save(Boots(boot))
+    plant = own.model()
+    async with _bus(own, access.plant_id, context) as bus:
+        service = PlantService(access.plant_id, boot, plant, own.interval, bus, clock, life)
+        app = plant_api(own, access, plant, service.latest)
+        async with serving(app, own.host, own.port, log), asyncio.TaskGroup() as group:
+            group.create_task(service.run())
+
+
+@asynccontextmanager
+async def _bus(own: PlantSettings, plant_id: str, context: Context) -> AsyncIterator[Bus | None]:
+    """The bus of the URLs; without any, none: the plant is asked over HTTP alone."""
+    if not (own.readings_url or own.live_url):
+        yield None
+        return
+    presence = presence_of(plant_id, "plant", "main")
+    async with open_bus(own, context.clock, client=f"plant-{plant_id}", presence=presence) as bus:
+        yield bus
+
+
+if __name__ == "__main__":
+    sys.exit(main())

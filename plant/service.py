@@ -1,0 +1,97 @@
+"""Moves the plant on, and tells the bus of each reading."""
+
+import asyncio
+
+from broker.pending import PendingReadings
+from broker.port import Bus
+from contracts import topics
+from contracts.instant import Instant
+from contracts.messages import PlantReading
+from plant.model import PlantModel
+from plant.views import latest_of, mw
+from plant.wire import Latest
+from runtime.clock import Clock
+from runtime.lifecycle import Lifecycle
+from runtime.logs import get_log
+
+
+class PlantService:
+    """One plant.
+
+    Args:
+        plant_id: its id, on the bus the house's.
+        boot: of its readings' identity, stored before its first use.
+        plant: the model.
+        interval_s: between two updates.
+        bus: where readings go; None: HTTP alone.
+        clock: its time.
+        life: says when to stop.
+    """
+
+    def __init__(
+        self,
+        plant_id: str,
+        boot: int,
+        plant: PlantModel,
+        interval_s: float,
+        bus: Bus | None,
+        clock: Clock,
+        life: Lifecycle,
+    ) -> None:
+        self._plant_id = plant_id
+        self._boot = boot
+        self._plant = plant
+        self._interval_s = interval_s
+        self._bus = bus
+        self._clock = clock
+        self._life = life
+        self._log = get_log("plant")
+        self._seq = 0
+        self._pending = None
+        if bus is not None:
+            address = topics.PLANT_READING.at(house=plant_id)
+            self._pending = PendingReadings(address, bus, clock, life, self._log)
+        self._latest = latest_of(plant, clock.now())
+
+    def latest(self) -> Latest:
+        """The last reading."""
+        return self._latest
+
+    async def run(self) -> None:
+        """Serve until stopped."""
+        async with asyncio.TaskGroup() as group:
+            publishing = await self._begin(group)
+            async for tick in self._life.each(self._clock.every(self._interval_s)):
+                self._update(tick.at)
+            if self._pending is not None and publishing is not None:
+                self._pending.close()
+                await publishing
+
+    async def _begin(self, group: asyncio.TaskGroup) -> "asyncio.Task[None] | None":
+        if self._pending is None or self._bus is None:
+            return None
+        # Whoever reads them later finds them: the queue exists before the first reading.
+        await self._bus.declare(topics.PLANT_READING.of(house=self._plant_id), durable=topics.RECORDER)
+        return group.create_task(self._pending.publish())
+
+    def _update(self, at: Instant) -> None:
+        plant = self._plant
+        plant.update()
+        self._latest = latest_of(plant, at)
+        generation, consumption = plant.generation.total_w, plant.consumption.total_w
+        self._log.info(
+            f"Updated: Generation={mw(generation):g} MW, Consumption={mw(consumption):g} MW, "
+            f"Available={mw(plant.available_w):g} MW"
+        )
+        self._seq += 1
+        if self._pending is not None:
+            self._pending.add(
+                PlantReading(
+                    house=self._plant_id,
+                    boot=self._boot,
+                    seq=self._seq,
+                    timestamp=at,
+                    generation_w=float(generation),
+                    consumption_w=float(consumption),
+                )
+            )
