@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("flow", "bus", "http", "day")
+NAMES = ("flow", "tick", "bus", "http", "day")
 
 
 def main() -> int:

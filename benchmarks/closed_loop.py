@@ -160,7 +160,7 @@ class Mpc:
         period = self._case.tariff.period_at(self._case.at(i))
         return EconomicObjectives(
             import_price=period.import_price,
-            scheduled_battery_kw=self._plan.ders[0].power_kw[k],
+            scheduled_kw={"battery": self._plan.ders[0].power_kw[k]},
             scheduled_grid_kw=self._plan.grid_kw[k],
             demand_priced=period.demand_price > 0,
         )
@@ -252,10 +252,10 @@ def _loop(case: Case, objectives: Any, hear: Any = None) -> Run:  # noqa: ANN401
                 timestamp=case.at(i),
                 house_load_kw=case.load_kw[i],
                 pv_kw=case.pv_kw[i],
-                battery=Charge(der_id="battery", soc_percent=state.soc_percent),
+                batteries=(Charge(der_id="battery", soc_percent=state.soc_percent),),
             )
             flows = compute_flows(inputs, constraints, wish or EconomicObjectives())
-            setpoint_kw = flows.snapshot.battery_power_kw
+            setpoint_kw = flows.verdicts[0].given_kw
         began = state
         state, power_kw = step(spec, state, setpoint_kw, STEP_S)
         powers_kw.append(power_kw)

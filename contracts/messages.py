@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import astuple
 
 from contracts.ids import Id
 from contracts.instant import Instant
@@ -35,21 +36,22 @@ REQUEST_LIFE_S = 300.0
 DerType = Literal["battery_storage", "electric_vehicle", "solar_pv", "flexible_load"]
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The base of all messages: numbers are finite, or there is no message.
+
+    Nothing in one refers back to it, so the garbage collector need not look at them.
 
     Raises:
         ValueError: a NaN or an infinity, which JSON would turn into `null` without a word.
     """
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
+        for i, value in enumerate(astuple(self)):
             if value.__class__ is float:
                 if not isfinite(value):
-                    raise ValueError(f"{name} is {value}: numbers must be finite")
+                    raise ValueError(f"{self.__struct_fields__[i]} is {value}: numbers must be finite")
             elif value.__class__ is list and not all(isfinite(x) for x in value if x.__class__ is float):
-                raise ValueError(f"{name} holds a number that is not finite")
+                raise ValueError(f"{self.__struct_fields__[i]} holds a number that is not finite")
 
 
 def _check_lengths(first: Sized, others: Sequence[Sized]) -> None:

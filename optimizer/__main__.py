@@ -11,10 +11,10 @@ from broker.connect import open_bus, presence_of
 from broker.memory import MemoryTransport
 from broker.quarantine import Quarantine
 from contracts.topics import SITE
-from runtime.needs import SERVER, SOLVER, complain, missing
 from optimizer.settings import OptimizerSettings
 from runtime.errors import UsageError
 from runtime.logs import get_log
+from runtime.needs import SERVER, SOLVER, complain, missing
 from runtime.process import Context, launch
 from runtime.settings import Layered
 
@@ -43,13 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def serve(settings: Layered[OptimizerSettings], context: Context) -> None:
     """Run the service on the bus its settings name, and with what they name over HTTP."""
     # Imported here: without CVXPY there is one line to read, and --help does not wait for it.
+    from optimizer.memory import FILE, open_memory
     from optimizer.service import OptimizerService
 
+    memory = open_memory(settings.base.state_dir / FILE)
     houses = settings.houses or {HOUSE: settings.base}
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(_bus(settings.base, houses, context))
         outside, bridges = await stack.enter_async_context(_outside(houses, bus, context))
-        optimizer = OptimizerService(settings, bus, context.clock, context.life, outside=outside)
+        optimizer = OptimizerService(
+            settings, bus, context.clock, context.life, outside=outside, memory=memory
+        )
 
         def ailing() -> str:
             away = [] if bus.connected else ["a broker is away"]
@@ -104,10 +108,12 @@ async def _outside(
 
     clock, life = context
     async with open_client() as http:
+        # One for all houses that share it: when it is away, that is found out once.
+        asked = {
+            url: Reporter(url, http, clock) for house in houses.values() if (url := house.reporter_base_url)
+        }
         reporters = {
-            name: Reporter(house.reporter_base_url, http, clock)
-            for name, house in houses.items()
-            if house.reporter_base_url
+            name: asked[house.reporter_base_url] for name, house in houses.items() if house.reporter_base_url
         }
         batteries = [
             RemoteBattery(name, house.battery(), Bms(house.bms_base_url, http, clock))

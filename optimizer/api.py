@@ -10,6 +10,7 @@ from litestar import Litestar, Response, get, post
 from litestar.exceptions import ClientException, HTTPException, NotFoundException
 from litestar.openapi import ResponseSpec
 from litestar.params import Parameter
+from msgspec import Meta
 
 from contracts.instant import Instant
 from contracts.messages import Schedule
@@ -30,7 +31,9 @@ ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 """An id, as OpenAPI writes patterns; it is only looked up."""
 
 House = Annotated[str | None, Parameter(pattern=ID, description="which house; default: the only one")]
-BatteryId = Annotated[str | None, Parameter(pattern=ID, description="which of its batteries, likewise")]
+BatteryId = Annotated[
+    str | None, Parameter(pattern=ID, description="which of its batteries and cars, likewise")
+]
 
 CHOICE = refusals(http_400="no id, or several and none is named", http_404="not known")
 NOT_YET = refusals(http_503="there is no plan, and why")
@@ -60,6 +63,7 @@ class BatteryStatus(msgspec.Struct, frozen=True, kw_only=True):
     battery: str
     status: PlanStatus
     reason: str
+    violations: list[str]
     battery_power_kw: float
     planned_at: datetime
     valid_until: datetime
@@ -67,8 +71,17 @@ class BatteryStatus(msgspec.Struct, frozen=True, kw_only=True):
     solver_time: float
 
 
+class PeakStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The highest mean import of a billing month so far, in the tariff periods that share a demand charge."""
+
+    house: str
+    month: str
+    period: str
+    peak_kw: float
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The service's settings, counts, and every battery."""
+    """The service's settings, counts, every battery and every peak."""
 
     status: Literal["healthy", "unhealthy"]
     timestamp: datetime
@@ -79,9 +92,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     houses: list[str]
     optimizations: int
     optimizations_by_status: dict[str, int]
+    replans: Annotated[dict[str, int], Meta(description="plans out of turn, by cause")]
     skipped_runs: int
+    next_run: Annotated[datetime, Meta(description="of all houses but those with an interval of their own")]
     mean_solver_time: float
-    batteries: list[BatteryStatus]
+    batteries: Annotated[list[BatteryStatus], Meta(description="and cars")]
+    peaks: list[PeakStatus]
 
 
 ENDPOINTS = {
@@ -91,7 +107,7 @@ ENDPOINTS = {
     "GET /metrics": "counters and times for Prometheus",
     "GET /api/mpc/current_dispatch": "the battery power command",
     "GET /api/mpc/full_schedule": "the whole plan",
-    "GET /api/mpc/status": "settings, counts, and every battery",
+    "GET /api/mpc/status": "settings, counts, every battery and every peak",
     "POST /api/mpc/trigger": "plan now",
 }
 
@@ -152,10 +168,17 @@ class PlansView:
             )
 
     def batteries(self) -> list[BatteryStatus]:
-        """Every battery that was ever planned."""
+        """Every battery and car that was ever planned."""
         now = self._clock.now()
         plans = [plan for house in self.board.schedules.values() for plan in house.values()]
         return [_battery_status(plan, dispatch_of(plan, now)) for plan in plans]
+
+    def peaks(self) -> list[PeakStatus]:
+        """The billing months' peaks of all houses."""
+        return [
+            PeakStatus(house=house, month=f"{peak.year}-{peak.month:02}", period=peak.group, peak_kw=peak.kw)
+            for house, peak in self._optimizer.peaks()
+        ]
 
 
 def _the_one(named: str | None, known: list[str], what: str) -> str:
@@ -175,6 +198,7 @@ def _battery_status(plan: Schedule, dispatch: Dispatch) -> BatteryStatus:
         battery=plan.der_id,
         status=dispatch.status,
         reason=plan.reason,
+        violations=plan.violations,
         battery_power_kw=dispatch.battery_power_kw,
         planned_at=plain(plan.issued_at),
         valid_until=plain(plan.valid_until),
@@ -234,6 +258,7 @@ def _service_routes(
     def status() -> Status:
         """Health, settings, counts, and every battery."""
         now, solved = clock.now(), sum(view.board.by_status.values())
+        interval_s = settings.interval_min * 60.0
         return Status(
             status=health_now(),
             timestamp=plain(now),
@@ -244,9 +269,12 @@ def _service_routes(
             houses=optimizer.houses,
             optimizations=solved,
             optimizations_by_status=dict(view.board.by_status),
+            replans=dict(optimizer.replans),
             skipped_runs=optimizer.skipped_runs,
+            next_run=plain(now.floor(interval_s).after(interval_s)),
             mean_solver_time=view.board.solve_s / solved if solved else 0.0,
             batteries=view.batteries(),
+            peaks=view.peaks(),
         )
 
     return [info, health, status]

@@ -3,10 +3,11 @@
 from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
-from math import fsum, inf, isnan
+from math import inf, isnan
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from contracts.instant import Instant
 from energy.series import Series
@@ -26,19 +27,16 @@ class Recorded(NamedTuple):
     pv: Series | None = None
 
 
-class _Score(NamedTuple):
-    """How far one trial was off, added up over its slots."""
-
-    absolute_kw: float
-    squared_kw2: float
-    slots: int
+ABSOLUTE, SQUARED, SLOTS = range(3)
+"""What is kept of a trial: by how much it was off [kW] and [kW^2], added up over so many slots."""
 
 
 class _Trial(NamedTuple):
     """The next 24 h, foretold by each forecaster."""
 
     now_slot: int
-    predictions: list[FloatArray]
+    predictions: npt.NDArray[np.float32]
+    """A row for each forecaster."""
 
 
 class Outlook:
@@ -56,7 +54,9 @@ class Outlook:
     ) -> None:
         self.history = History(step_s)
         self._forecasters = tuple(forecasters)
-        self._scores = [deque[_Score](maxlen=SCORED_DAYS * TRIALS_A_DAY) for _ in self._forecasters]
+        # By trial, forecaster and what is kept: the last days' trials, the oldest in turn replaced.
+        self._scores = np.zeros((SCORED_DAYS * TRIALS_A_DAY, len(self._forecasters), 3), dtype=np.float32)
+        self._scored = 0
         self._trials: deque[_Trial] = deque()
         self._best = 0
         self._blank_kw = blank_kw
@@ -87,14 +87,13 @@ class Outlook:
     @property
     def error_kw(self) -> float | None:
         """Mean absolute error over 24 h of the forecaster in use, measured over the last days [kW]."""
-        scores = self._scores[self._best]
-        slots = sum(score.slots for score in scores)
-        return fsum(score.absolute_kw for score in scores) / slots if slots else None
+        total = self._totals[self._best]
+        return float(total[ABSOLUTE] / total[SLOTS]) if total[SLOTS] else None
 
     @property
     def errors_kw(self) -> dict[str, float]:
         """Root mean squared error of every forecaster that was tried [kW], by name."""
-        squares = {f.name: _squared(s) for f, s in zip(self._forecasters, self._scores, strict=True)}
+        squares = {f.name: _squared(s) for f, s in zip(self._forecasters, self._totals, strict=True)}
         return {name: squared**0.5 for name, squared in squares.items() if squared < inf}
 
     def learn(self, slot: int, mean_kw: float) -> None:
@@ -106,7 +105,7 @@ class Outlook:
             self._judge(slot)
             day = self.history.slots_a_day
             predictions = [f.predict(self.history, slot + 1, day) for f in self._forecasters]
-            self._trials.append(_Trial(slot + 1, predictions))
+            self._trials.append(_Trial(slot + 1, np.array(predictions, dtype=np.float32)))
 
     def issue(self, now_slot: int, n: int, running_kw: float | None = None) -> list[float]:
         """The means of `n` slots from the one in hand on [kW].
@@ -136,14 +135,22 @@ class Outlook:
         while self._trials and self._trials[0].now_slot + day <= slot + 1:
             trial = self._trials.popleft()
             came = self.history.window(trial.now_slot, day)
-            for scores, predicted in zip(self._scores, trial.predictions, strict=True):
-                off = (predicted - came)[~np.isnan(predicted - came)]
-                scores.append(_Score(float(np.abs(off).sum()), float((off**2).sum()), len(off)))
-        squares = [_squared(scores) for scores in self._scores]
+            off = trial.predictions - came
+            known = ~np.isnan(off)
+            off = np.where(known, off, 0.0)
+            kept = np.stack([np.abs(off).sum(axis=1), (off**2).sum(axis=1), known.sum(axis=1)], axis=1)
+            self._scores[self._scored % len(self._scores)] = kept
+            self._scored += 1
+        squares = [_squared(total) for total in self._totals]
         self._best = squares.index(min(squares))
 
+    @property
+    def _totals(self) -> FloatArray:
+        """Of each forecaster, its scores of the last days added up, shape (forecasters, 3)."""
+        total: FloatArray = self._scores.sum(axis=0, dtype=np.float64)
+        return total
 
-def _squared(scores: deque[_Score]) -> float:
+
+def _squared(total: FloatArray) -> float:
     """Mean squared error [kW^2]; infinite if none was measured."""
-    slots = sum(score.slots for score in scores)
-    return fsum(score.squared_kw2 for score in scores) / slots if slots else inf
+    return float(total[SQUARED] / total[SLOTS]) if total[SLOTS] else inf

@@ -1,5 +1,7 @@
 """What was measured, step by step, of one quantity of one house."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -22,7 +24,8 @@ class History:
         self.step_s = step_s
         self.slots_a_day = round(DAY_S / step_s)
         self._size = KEEP_DAYS * self.slots_a_day
-        self._ring = np.full(self._size, np.nan)
+        # Rounded to 7 digits, more than any meter has, in half the room.
+        self._ring = np.full(self._size, np.nan, dtype=np.float32)
         self._next: int | None = None
         """The slot after the newest one held."""
 
@@ -35,6 +38,18 @@ class History:
         self._ring[np.arange(first, slot + 1) % self._size] = np.nan
         self._ring[slot % self._size] = mean_kw
         self._next = slot + 1
+
+    @property
+    def newest(self) -> int:
+        """The newest slot held; -1 if there is none."""
+        return -1 if self._next is None else self._next - 1
+
+    def known(self) -> Iterator[tuple[int, float]]:
+        """What was measured, slot by slot, in rising order."""
+        first = self.newest - self._size + 1
+        for slot, kw in enumerate(self.window(first, self._size), start=first):
+            if not np.isnan(kw):
+                yield slot, float(kw)
 
     def at(self, slot: int) -> float | None:
         """The mean in a slot; None if nothing was measured."""
@@ -56,9 +71,8 @@ class History:
         return np.where(slots < now_slot, self._take(slots), np.nan)
 
     def _take(self, slots: npt.NDArray[np.int64]) -> FloatArray:
-        newest = -1 if self._next is None else self._next - 1
-        held = (slots <= newest) & (slots > newest - self._size)
-        return np.where(held, self._ring[slots % self._size], np.nan)
+        held = (slots <= self.newest) & (slots > self.newest - self._size)
+        return np.where(held, self._ring[slots % self._size].astype(np.float64), np.nan)
 
     def slot_of(self, at: Instant) -> int:
         """The slot that holds an instant."""

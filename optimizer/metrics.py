@@ -24,10 +24,24 @@ class PlanCounts(Collector):
         for status, count in board.by_status.items():
             plans.add_metric([status], count)
         yield plans
-        skipped = "Runs that never were, because another one was under way."
+        replans = CounterMetricFamily("wattbus_replans", "Plans out of turn, by cause.", labels=["cause"])
+        for cause, count in self._optimizer.replans.items():
+            replans.add_metric([cause], count)
+        yield replans
+        missed = "Plans that had to miss a limit, by its name."
+        violations = CounterMetricFamily("wattbus_violations", missed, labels=["limit"])
+        for limit, count in board.violations.items():
+            violations.add_metric([limit], count)
+        yield violations
+        skipped = "Turns of houses that passed without a plan, and triggers while one was made."
         yield CounterMetricFamily("wattbus_skipped_runs", skipped, value=self._optimizer.skipped_runs)
         yield CounterMetricFamily("wattbus_solve_seconds", "All solves together.", value=board.solve_s)
         yield GaugeMetricFamily("wattbus_houses", "Houses heard of.", value=len(self._optimizer.houses))
+        off = "Mean absolute error of the forecasts of the last days."
+        errors = GaugeMetricFamily("wattbus_forecast_error_kilowatts", off, labels=["house", "kind"])
+        for house, kind, kw in self._optimizer.forecast_errors():
+            errors.add_metric([house, kind], kw)
+        yield errors
         labels = ["house", "battery"]
         age = GaugeMetricFamily("wattbus_plan_age_seconds", "Since the last plan.", labels=labels)
         power = GaugeMetricFamily("wattbus_dispatch_kilowatts", "The command that holds now.", labels=labels)

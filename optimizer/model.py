@@ -1,9 +1,9 @@
 """What the optimizer knows of one house (means, DERs, the month's peaks), and the problem it poses."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from contracts.instant import Instant
 from contracts.messages import (
@@ -18,6 +18,8 @@ from optimizer.forecast import Outlook, Recorded
 from optimizer.peaks import MonthPeaks, Peak, UsualPeaks
 from optimizer.posing import Ahead, Setup, as_one, battery_of, car_of, demand_of, pose
 from optimizer.problem import Problem
+from optimizer.slots import Running, Slot
+from optimizer.watch import CarState, Seen
 
 FRESH_S = 30.0
 """Older than this, telemetry and readings say nothing about now."""
@@ -25,6 +27,7 @@ DEVICES_MAX = 1000
 """Of each kind in a house; more are not heard."""
 BLANK_LOAD_KW = 0.5
 W_PER_KW = 1000.0
+S_PER_H = 3600.0
 
 
 class PlanInputs(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,42 +38,19 @@ class PlanInputs(msgspec.Struct, frozen=True, kw_only=True):
     prices: PriceForecast
     problem: Problem | None
     """None: the house has nothing to plan."""
+    seen: Seen
 
 
-class _Mean:
-    """A mean that is still being measured."""
+class Remembered(msgspec.Struct, frozen=True, kw_only=True):
+    """What a restart must not forget of a house."""
 
-    __slots__ = ("count", "total")
-
-    def __init__(self) -> None:
-        self.total = 0.0
-        self.count = 0
-
-    def add(self, value: float) -> None:
-        self.total += value
-        self.count += 1
-
-    @property
-    def value(self) -> float:
-        return self.total / self.count
-
-
-class _Slot:
-    """What has been measured in the step in hand; the meters of a house add up."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.load: dict[str, _Mean] = {}
-        self.pv: dict[str, _Mean] = {}
-        self.ders = _Mean()
-
-    @property
-    def load_kw(self) -> float | None:
-        return sum(mean.value for mean in self.load.values()) if self.load else None
-
-    @property
-    def pv_kw(self) -> float | None:
-        return sum(mean.value for mean in self.pv.values()) if self.pv else None
+    at: Instant
+    peaks: list[Peak]
+    """Of the billing month."""
+    interval: Running
+    """The running measurement interval, up to the step in hand."""
+    step: Running
+    """The step in hand."""
 
 
 class PlannerModel:
@@ -82,17 +62,19 @@ class PlannerModel:
         setup: Setup,
         recorded: Recorded | None,
         now: Instant,
-        peaks: Sequence[Peak] = (),
+        remembered: Remembered | None = None,
     ) -> None:
         self.house = house
         self._setup = setup
-        self._load = Outlook.of_load(setup.step_s, BLANK_LOAD_KW)
-        self._pv = Outlook.of_pv(setup.step_s)
-        self._slot = _Slot(self._load.history.slot_of(now))
+        self._load, self._pv = fresh_outlooks(setup.step_s)
+        self._slot = Slot(setup.step_s, self._load.history.slot_of(now))
         self._batteries: dict[str, DerTelemetry] = {}
         self._cars: dict[str, DerTelemetry] = {}
         self._known = {"battery_storage": self._batteries, "electric_vehicle": self._cars}
-        self._peaks = MonthPeaks(setup.tariff, peaks)
+        self._peaks = MonthPeaks(setup.tariff, () if remembered is None else remembered.peaks)
+        if remembered is not None:
+            self._peaks.resume(remembered.interval.start, remembered.interval.kwh)
+            self._slot.resume(remembered.step)
         self._usual = UsualPeaks(setup.tariff, self._load.history, self._pv.history)
         self.heard_reading = False
         """Whether the house's consumption was ever measured."""
@@ -107,21 +89,72 @@ class PlannerModel:
             case DerTelemetry():
                 self._hear_der(message, now)
             case MeterReading() if self._is_news(message, now):
+                self._slot.has_pv = self._slot.has_pv or message.has_pv
                 # A grid meter beside PV says the load only together with the PV: that is in the PvReading.
                 if message.measures == "load" or not message.has_pv:
                     self._hear_meter(message, message.power_w, 0.0, now)
             case PvReading(pv_w=float() | int() as pv_w) if self._is_news(message, now):
                 if message.measures == "grid":
                     self._hear_meter(message, message.meter_w, pv_w, now)
-                if mean := _mean_of(self._slot.pv, message.meter):
-                    mean.add(pv_w / W_PER_KW)
+                self._slot.hear_pv(message.meter, pv_w / W_PER_KW, message.timestamp)
             case _:
                 pass
 
     @property
     def peaks(self) -> list[Peak]:
-        """The billing month's peaks, which a restart must not forget."""
+        """The billing month's peaks so far."""
         return self._peaks.kept
+
+    @property
+    def errors_kw(self) -> dict[str, float]:
+        """Mean absolute error of the load's and the PV's forecasts [kW], by kind, as far as it is known."""
+        errors = {"load": self._load.error_kw, "pv": self._pv.error_kw}
+        return {kind: kw for kind, kw in errors.items() if kw is not None}
+
+    @property
+    def measures_grid(self) -> bool:
+        """Whether the house is measured at its grid connection, with batteries and cars."""
+        return self._slot.of_grid
+
+    def remember(self, now: Instant) -> Remembered:
+        """What a restart must not forget."""
+        self._move_to(self._slot.number_of(now))
+        self._slot.advance(now)
+        interval, kwh = self._peaks.running
+        return Remembered(
+            at=now,
+            peaks=self._peaks.kept,
+            interval=Running(start=interval, kwh=kwh),
+            step=self._slot.imported,
+        )
+
+    def adopt(self, load: Outlook, pv: Outlook) -> None:
+        """Forecast with these, which have learnt recorded days; they learn what was heard here since."""
+        for new, old in ((load, self._load), (pv, self._pv)):
+            for slot, kw in old.history.known():
+                if slot > new.history.newest:
+                    new.learn(slot, kw)
+        self._load, self._pv = load, pv
+        self._usual = UsualPeaks(self._setup.tariff, load.history, pv.history)
+
+    def seen(self, now: Instant) -> Seen:
+        """The house as it is measured now."""
+        self._slot.advance(now)
+        batteries = {der.der_id: der for der in self._fresh_batteries(now)}
+        cars = {der_id: der for der_id, der in self._cars.items() if _is_fresh(der, now)}
+        return Seen(
+            batteries=frozenset(batteries),
+            cars={
+                der_id: CarState(der.connected, der.departure_at, der.target_soc_percent)
+                for der_id, der in cars.items()
+            },
+            soc_percent={
+                der_id: der.current_soc
+                for der_id, der in (*batteries.items(), *cars.items())
+                if der.current_soc is not None
+            },
+            recent_kw=self._slot.recent_kw,
+        )
 
     def has_ders(self, now: Instant) -> bool:
         """Whether there is a battery or a car to plan now."""
@@ -131,7 +164,8 @@ class PlannerModel:
         """The forecasts from the step in hand on and, if there is a battery or a car, the problem."""
         history = self._load.history
         self._move_to(history.slot_of(now))
-        start, setup = history.start_of(self._slot.number), self._setup
+        self._slot.advance(now)
+        start, setup = self._slot.start, self._setup
         prices = setup.tariff.series(start, setup.step_s, setup.steps)
         price = PriceForecast(
             house=self.house,
@@ -146,7 +180,8 @@ class PlannerModel:
         )
         load, pv = self._forecast("load", self._load, now), self._forecast("pv", self._pv, now)
         ahead = Ahead(load, pv, price)
-        return PlanInputs(load=load, pv=pv, prices=price, problem=self._problem(ahead, now))
+        problem = self._problem(ahead, now)
+        return PlanInputs(load=load, pv=pv, prices=price, problem=problem, seen=self.seen(now))
 
     def _problem(self, ahead: Ahead, now: Instant) -> Problem | None:
         setup, start = self._setup, ahead.load.start
@@ -160,6 +195,7 @@ class PlannerModel:
             return None
         whole = as_one(batteries) if batteries else None
         demand = demand_of(setup, start, self._peaks, self._usual, self._slot.number, whole)
+        demand = demand._replace(passed_kwh=demand.passed_kwh + self._slot.passed_kwh(now))
         return pose(setup, ahead, batteries, cars, demand)
 
     def _fresh_batteries(self, now: Instant) -> list[DerTelemetry]:
@@ -204,41 +240,56 @@ class PlannerModel:
     def _hear_meter(
         self, reading: MeterReading | PvReading, power_w: float, pv_w: float, now: Instant
     ) -> None:
-        mean = _mean_of(self._slot.load, reading.meter)
-        if mean is None:
-            return
         self.heard_reading = True
-        ders_kw = self._ders_kw(now)
-        kw = power_w / W_PER_KW
-        mean.add(max(0.0, kw + pv_w / W_PER_KW - ders_kw if reading.measures == "grid" else kw))
-        self._slot.ders.add(ders_kw)
+        self._slot.of_grid = reading.measures == "grid"
+        kw = (power_w + pv_w) / W_PER_KW
+        kw = kw if self._slot.of_grid else max(0.0, kw)
+        self._slot.hear_load(reading.meter, kw, self._ders_kw(now), reading.timestamp)
 
     def _ders_kw(self, now: Instant) -> float:
         """What batteries and cars take from the house right now [kW]; negative while a battery gives."""
         ders = (*self._batteries.values(), *self._cars.values())
         return sum(der.current_output for der in ders if _is_fresh(der, now))
 
-    def _move_to(self, slot: int) -> None:
+    def _move_to(self, number: int) -> None:
         """Close the step in hand, if it is over: learn its means, keep its peak."""
-        if slot <= self._slot.number:
+        if number <= self._slot.number:
             return
-        done, self._slot = self._slot, _Slot(slot)
-        load_kw, pv_kw = done.load_kw, done.pv_kw
-        if pv_kw is not None:
-            self._pv.learn(done.number, pv_kw)
-        if load_kw is not None:
-            self._load.learn(done.number, load_kw)
-            grid_kw = load_kw + done.ders.value - (pv_kw or 0.0)
-            self._peaks.add(self._load.history.start_of(done.number), self._setup.step_s, grid_kw)
+        start, step_s = self._slot.start, self._setup.step_s
+        done = self._slot.move_to(number)
+        if done.pv_kw is not None:
+            self._pv.learn(done.number, done.pv_kw)
+        if done.load_kw is not None:
+            self._load.learn(done.number, done.load_kw)
+        if done.import_kwh > 0:
+            self._peaks.add(start, step_s, done.import_kwh / (step_s / S_PER_H))
+
+
+def fresh_outlooks(step_s: float) -> tuple[Outlook, Outlook]:
+    """Of load and of PV, with nothing learnt."""
+    return Outlook.of_load(step_s, BLANK_LOAD_KW), Outlook.of_pv(step_s)
+
+
+def as_measured(inputs: PlanInputs, power_kw: float) -> PlanInputs:
+    """The inputs with what is measured in place of what was foretold for the step in hand, if that is off.
+
+    Args:
+        inputs: with forecasts.
+        power_kw: so far off it would be planned anew; that a new plan is not at once so again, a forecast
+            stands only if it is off by less than half of it.
+    """
+    if inputs.seen.recent_kw is None:
+        return inputs
+    load_kw, pv_kw = inputs.seen.recent_kw
+    if abs(load_kw - pv_kw - (inputs.load.power_kw[0] - inputs.pv.power_kw[0])) <= power_kw / 2:
+        return inputs
+    load = replace(inputs.load, power_kw=[load_kw, *inputs.load.power_kw[1:]])
+    pv = replace(inputs.pv, power_kw=[pv_kw, *inputs.pv.power_kw[1:]])
+    problem = inputs.problem
+    if problem is not None:
+        problem = replace(problem, load_kw=load.power_kw, pv_kw=pv.power_kw)
+    return replace(inputs, load=load, pv=pv, problem=problem)
 
 
 def _is_fresh(der: DerTelemetry, now: Instant) -> bool:
     return der.is_online and abs(now.seconds_since(der.timestamp)) <= FRESH_S
-
-
-def _mean_of(means: dict[str, _Mean], meter: str) -> _Mean | None:
-    """The mean of one meter; None if the house already has all the meters that are heard."""
-    mean = means.get(meter)
-    if mean is None and len(means) < DEVICES_MAX:
-        mean = means[meter] = _Mean()
-    return mean

@@ -1,12 +1,14 @@
 """The billing month's peaks: what they are so far, and what the month will make of them anyway."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from contracts.instant import Instant
+from contracts.messages import FlowKw
 from energy.tariff import BillingMonth, Tariff
 from optimizer.history import FloatArray, History
 from optimizer.problem import SHARES, Battery
@@ -28,7 +30,7 @@ class Peak(msgspec.Struct, frozen=True, kw_only=True):
     year: int
     month: int
     group: str
-    kw: float
+    kw: FlowKw
 
 
 class MonthPeaks:
@@ -54,6 +56,15 @@ class MonthPeaks:
                 self._interval, self._interval_kwh = interval, 0.0
             self._interval_kwh += max(0.0, grid_kw) * PIECE_S / 3600
             self._keep(interval, self._interval_kwh * 3600 / self._tariff.demand_interval_s)
+
+    def resume(self, interval: Instant, kwh: float) -> None:
+        """Go on after a restart: with what was imported before it in the interval that began then."""
+        self._interval, self._interval_kwh = interval, kwh
+
+    @property
+    def running(self) -> tuple[Instant, float]:
+        """The measurement interval in hand, and what has been imported in it so far [kWh]."""
+        return self._interval, self._interval_kwh
 
     def kw(self, key: DemandKey) -> float:
         """The peak so far."""
@@ -83,8 +94,9 @@ class UsualPeaks:
         self._tariff = tariff
         self._load = load
         self._pv = pv
-        self._days: dict[int, Mapping[str, FloatArray]] = {}
-        """Net load of the days (of UTC) by their number, group by group."""
+        self._names = sorted({period.demand_group for period in tariff.periods})
+        self._groups: dict[int, npt.NDArray[np.int8]] = {}
+        """Of the days (of UTC) by their number, each slot's demand group, as its index in `_names`."""
         self._reckoned: tuple[int, Battery] | None = None
         self._lowest: dict[str, list[float]] = {}
 
@@ -94,28 +106,31 @@ class UsualPeaks:
         full = msgspec.structs.replace(battery, soc_percent=battery.max_soc_percent)
         if self._reckoned != (today, full):
             self._reckoned = (today, full)
-            days = range(today - LEARN_DAYS, today)
-            self._days = {day: self._days.get(day) or self._net_of(day) for day in days}
             step_h = self._load.step_s / 3600
             self._lowest = {}
-            for groups in self._days.values():
-                for group, net_kw in groups.items():
-                    self._lowest.setdefault(group, []).append(lowest_peak(net_kw, full, step_h))
+            for group, net_kw in self._days_before(today):
+                self._lowest.setdefault(group, []).append(lowest_peak(net_kw, full, step_h))
             for lowest in self._lowest.values():
                 lowest.sort()
         return self._lowest
 
-    def _net_of(self, day: int) -> Mapping[str, FloatArray]:
+    def _days_before(self, today: int) -> Iterator[tuple[str, FloatArray]]:
+        """The net load of the last days that are known throughout, group by group."""
+        known = self._groups
+        self._groups = {}
         n = self._load.slots_a_day
-        load = self._load.window(day * n, n)
-        net = load - np.nan_to_num(self._pv.window(day * n, n))
-        if np.isnan(net).any():
-            return {}
+        for day in range(today - LEARN_DAYS, today):
+            net = self._load.window(day * n, n) - np.nan_to_num(self._pv.window(day * n, n))
+            if not np.isnan(net).any():
+                groups = self._groups[day] = known[day] if day in known else self._groups_of(day)
+                for index in np.unique(groups):
+                    yield self._names[index], net[groups == index]
+
+    def _groups_of(self, day: int) -> npt.NDArray[np.int8]:
+        n, step_s = self._load.slots_a_day, self._load.step_s
         start = self._load.start_of(day * n)
-        groups = np.array(
-            [self._tariff.period_at(start.after(i * self._load.step_s)).demand_group for i in range(n)]
-        )
-        return {str(group): net[groups == group] for group in np.unique(groups)}
+        periods = (self._tariff.period_at(start.after(i * step_s)) for i in range(n))
+        return np.array([self._names.index(period.demand_group) for period in periods], dtype=np.int8)
 
 
 def lowest_peak(net_kw: FloatArray, battery: Battery, step_h: float) -> float:

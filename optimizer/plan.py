@@ -1,13 +1,24 @@
 """What came out: powers for every step, what follows from them, and a check that knows nothing of solvers."""
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
+import numpy as np
 
 from energy.errors import SpecError
-from optimizer.problem import Battery, Car, Problem, check_battery, finite
+from optimizer.problem import (
+    LIMIT_MAX_KW,
+    POWER_MAX_KW,
+    PRICE_MAX,
+    STEP_MAX_H,
+    Battery,
+    Car,
+    Problem,
+    check_battery,
+    fault_in,
+    sound,
+)
 
 TOLERANCE = 1e-4
 """How far a plan may pass a limit [kW, kWh]: a solver's rounding, added up over its steps."""
@@ -74,13 +85,11 @@ def plan_of(
         reason: for a status that is not optimal.
         objective: what was minimised.
     """
-    ders_kw = [sum(powers) for powers in zip(*battery_kw, *car_kw, strict=True)] or [0.0] * problem.steps
-    flows = zip(problem.load_kw, problem.pv_kw, ders_kw, curtailed_kw, strict=True)
-    grid_kw = [load + power + curtailed - pv for load, pv, power, curtailed in flows]
+    hours = np.array(problem.hours)
+    net_kw = np.asarray(problem.load_kw) + np.asarray(curtailed_kw) - problem.pv_kw
+    grid_kw: list[float] = (net_kw + np.sum([*battery_kw, *car_kw], axis=0)).tolist()
     batteries = [
-        DerPlan(
-            der_id=battery.der_id, power_kw=list(powers), stored_kwh=_stored(battery, powers, problem.hours)
-        )
+        DerPlan(der_id=battery.der_id, power_kw=list(powers), stored_kwh=_stored(battery, powers, hours))
         for battery, powers in zip(problem.batteries, battery_kw, strict=True)
     ]
     cars = [
@@ -101,33 +110,35 @@ def plan_of(
     return msgspec.structs.replace(plan, violations=violations(plan, problem))
 
 
-def _stored(battery: Battery, power_kw: Sequence[float], hours: Sequence[float]) -> list[float]:
-    stored = [battery.stored_kwh]
-    for power, step_h in zip(power_kw, hours, strict=True):
-        into_cells_kw = power * battery.efficiency if power >= 0 else power / battery.efficiency
-        stored.append(stored[-1] + into_cells_kw * step_h)
+def _stored(battery: Battery, power_kw: Sequence[float], hours: np.ndarray) -> list[float]:
+    power = np.asarray(power_kw)
+    into_cells_kw = np.where(power >= 0, power * battery.efficiency, power / battery.efficiency)
+    stored: list[float] = np.cumsum([battery.stored_kwh, *(into_cells_kw * hours)]).tolist()
     return stored
 
 
 def _charged(car: Car, power_kw: Sequence[float], hours: Sequence[float]) -> list[float]:
+    """It stops by itself when it is full."""
     stored = [car.stored_kwh]
     for power, step_h in zip(power_kw, hours, strict=True):
-        stored.append(stored[-1] + power * car.efficiency * step_h)
+        stored.append(min(car.capacity_kwh, stored[-1] + power * car.efficiency * step_h))
     return stored
 
 
 def _energy_cost(problem: Problem, grid_kw: Sequence[float]) -> float:
-    priced = zip(grid_kw, problem.hours, problem.import_price, problem.export_price, strict=True)
-    return sum(kw * step_h * (buy if kw > 0 else sell) for kw, step_h, buy, sell in priced)
+    grid = np.asarray(grid_kw)
+    price = np.where(grid > 0, problem.import_price, problem.export_price)
+    return float(np.sum(grid * problem.hours * price))
 
 
 def interval_means(problem: Problem, grid_kw: Sequence[float]) -> list[float]:
     """The mean import of each measurement interval [kW], with what had passed of the first."""
     interval_h = problem.step_h * problem.interval_steps
-    means = [problem.passed_kwh / interval_h, *[0.0] * (problem.intervals - 1)]
-    for step, (kw, step_h) in enumerate(zip(grid_kw, problem.hours, strict=True)):
-        means[problem.interval_of(step)] += max(0.0, kw) * step_h / interval_h
-    return means
+    interval = (np.arange(problem.steps) + problem.passed_steps) // problem.interval_steps
+    means = np.bincount(interval, np.maximum(0.0, grid_kw) * problem.hours, problem.intervals)
+    means[0] += problem.passed_kwh
+    reached: list[float] = (means / interval_h).tolist()
+    return reached
 
 
 def _demand_cost(problem: Problem, grid_kw: Sequence[float]) -> float:
@@ -139,10 +150,10 @@ def _demand_cost(problem: Problem, grid_kw: Sequence[float]) -> float:
 
 def period_peaks(problem: Problem, grid_kw: Sequence[float]) -> list[float]:
     """What each demand period's peak is once the plan is carried out [kW]."""
-    peaks = [period.floor_kw for period in problem.demand]
-    for index, kw in zip(problem.demand_of_interval, interval_means(problem, grid_kw), strict=True):
-        peaks[index] = max(peaks[index], kw)
-    return peaks
+    peaks = np.array([period.floor_kw for period in problem.demand])
+    np.maximum.at(peaks, list(problem.demand_of_interval), interval_means(problem, grid_kw))
+    reached: list[float] = peaks.tolist()
+    return reached
 
 
 def violations(plan: Plan, problem: Problem) -> list[str]:
@@ -163,32 +174,41 @@ def violations(plan: Plan, problem: Problem) -> list[str]:
 
 
 def idle_plan(problem: Problem, status: PlanStatus, reason: str) -> Plan:
-    """Nothing is done; what may not be exported is curtailed. Numbers that are none count as 0."""
-
-    def sound(values: Sequence[float]) -> list[float]:
-        return finite([*values, *[0.0] * problem.steps][: problem.steps])
-
-    bare = Problem(
-        step_h=finite([problem.step_h])[0],
-        load_kw=sound(problem.load_kw),
-        pv_kw=sound(problem.pv_kw),
-        import_price=sound(problem.import_price),
-        export_price=sound(problem.export_price),
-        batteries=[battery for battery in problem.batteries if _is_sound(battery)],
-        max_grid_import_kw=problem.max_grid_import_kw,
-        max_grid_export_kw=problem.max_grid_export_kw,
-    )
+    """Nothing is done; what may not be exported is curtailed. Numbers that none can be count as 0."""
+    bare = problem if fault_in(problem) is None else _bare(problem)
     flows = zip(bare.load_kw, bare.pv_kw, strict=True)
     curtailed = [max(0.0, pv - load - bare.max_grid_export_kw) for load, pv in flows]
     idle = [0.0] * problem.steps
-    plan = plan_of(bare, [idle for _ in bare.batteries], [], curtailed, status=status, reason=reason)
-    # Those left out as unsound, and the cars, are told to do nothing as well.
+    rest = [idle for _ in bare.batteries], [idle for _ in bare.cars]
+    plan = plan_of(bare, *rest, curtailed, status=status, reason=reason)
+    # Those left out as unsound are told to do nothing as well.
     known = {der.der_id: der for der in plan.ders}
     ders = [
         known.get(der.der_id, DerPlan(der_id=der.der_id, power_kw=idle, stored_kwh=[0.0, *idle]))
         for der in problem.ders
     ]
     return msgspec.structs.replace(plan, ders=ders)
+
+
+def _bare(problem: Problem) -> Problem:
+    """What is sound of a problem that is not."""
+    n = problem.steps
+
+    def numbers(values: Sequence[float], low: float, high: float) -> list[float]:
+        return sound([*values, *[0.0] * n][:n], low, high)
+
+    (step_h,) = sound([problem.step_h], 0.0, STEP_MAX_H)
+    limits = sound([problem.max_grid_import_kw, problem.max_grid_export_kw], 0.0, LIMIT_MAX_KW)
+    return Problem(
+        step_h=step_h,
+        load_kw=numbers(problem.load_kw, 0.0, POWER_MAX_KW),
+        pv_kw=numbers(problem.pv_kw, 0.0, POWER_MAX_KW),
+        import_price=numbers(problem.import_price, -PRICE_MAX, PRICE_MAX),
+        export_price=numbers(problem.export_price, -PRICE_MAX, PRICE_MAX),
+        batteries=[battery for battery in problem.batteries if _is_sound(battery)],
+        max_grid_import_kw=limits[0] or LIMIT_MAX_KW,
+        max_grid_export_kw=limits[1],
+    )
 
 
 def _is_sound(battery: Battery) -> bool:
@@ -199,20 +219,42 @@ def _is_sound(battery: Battery) -> bool:
     return True
 
 
+class _Passed(NamedTuple):
+    name: str
+    value: float
+    limit: float
+    step: int
+
+
+def _first_passed(*limits: tuple[str, np.ndarray, np.ndarray | float]) -> _Passed | None:
+    """In the first step in which any does, the first value that passes its limit; NaN passes every limit."""
+    values = np.array([value for _, value, _ in limits])
+    most = np.array([np.broadcast_to(limit, values.shape[1:]) for _, _, limit in limits])
+    passed = ~(values <= most + TOLERANCE)
+    if not passed.any():
+        return None
+    step = int(passed.any(axis=0).argmax())
+    k = int(passed[:, step].argmax())
+    return _Passed(limits[k][0], float(values[k, step]), float(most[k, step]), step)
+
+
 def check(plan: Plan, problem: Problem) -> str | None:
     """The first way in which a plan breaks physics or a hard limit, by name and step; None if it is sound."""
-    for i in range(problem.steps):
-        grid, curtailed = plan.grid_kw[i], plan.curtailed_kw[i]
-        ders_kw = sum(der.power_kw[i] for der in plan.ders)
-        limits = (
-            ("balance", abs(grid + problem.pv_kw[i] - curtailed - problem.load_kw[i] - ders_kw), 0.0),
-            ("max_grid_export_kw", -grid, problem.max_grid_export_kw),
-            ("curtailed PV", curtailed, problem.pv_kw[i]),
-            ("curtailed PV below 0", -curtailed, 0.0),
+    grid, curtailed, pv = np.array(plan.grid_kw), np.array(plan.curtailed_kw), np.array(problem.pv_kw)
+    net_kw = np.array(problem.load_kw) - pv
+    ders_kw = np.sum([der.power_kw for der in plan.ders], axis=0)
+    passed = _first_passed(
+        ("balance", np.abs(grid - curtailed - net_kw - ders_kw), 0.0),
+        # The house alone may need more than its connection should give, but no battery or car adds to it.
+        ("max_grid_import_kw", grid, np.maximum(problem.max_grid_import_kw, net_kw)),
+        ("max_grid_export_kw", -grid, problem.max_grid_export_kw),
+        ("curtailed PV", curtailed, pv),
+        ("curtailed PV below 0", -curtailed, 0.0),
+    )
+    if passed:
+        return (
+            f"{passed.name}: {passed.value:.6g} kW at step {passed.step}, the limit is {passed.limit:.6g} kW"
         )
-        for name, value, limit in limits:
-            if not value <= limit + TOLERANCE:
-                return f"{name}: {value:.6g} kW at step {i}, the limit is {limit:.6g} kW"
     of_batteries, of_cars = plan.ders[: len(problem.batteries)], plan.ders[len(problem.batteries) :]
     faults = [
         *(_check_battery(*pair, problem) for pair in zip(of_batteries, problem.batteries, strict=True)),
@@ -224,36 +266,44 @@ def check(plan: Plan, problem: Problem) -> str | None:
 def _check_battery(der: DerPlan, battery: Battery, problem: Problem) -> str | None:
     """The energy stored follows from the powers, and leaves its range never, or only towards it."""
     low, high = battery.kwh(battery.min_soc_percent), battery.kwh(battery.max_soc_percent)
-    if abs(der.stored_kwh[0] - battery.stored_kwh) > TOLERANCE:
-        return f"{der.der_id} starts at {der.stored_kwh[0]:.6g} kWh, but has {battery.stored_kwh:.6g}"
-    for i, ((before, after), power) in enumerate(zip(pairwise(der.stored_kwh), der.power_kw, strict=True)):
-        charge, discharge = max(0.0, power), max(0.0, -power)
-        change = (charge * battery.efficiency - discharge / battery.efficiency) * problem.hours[i]
-        limits = (
-            ("max_charge_kw", power, battery.max_charge_kw),
-            ("max_discharge_kw", -power, battery.max_discharge_kw),
-            ("change of stored energy", abs(after - before - change), 0.0),
-            ("min_soc_percent", min(low, before) - after, 0.0),
-            ("max_soc_percent", after - max(high, before), 0.0),
-        )
-        for name, value, limit in limits:
-            if not value <= limit + TOLERANCE:
-                return f"{name} of {der.der_id}: {value:.6g} at step {i}, the limit is {limit:.6g}"
-    return None
+    power, stored = np.array(der.power_kw), np.array(der.stored_kwh)
+    before, after = stored[:-1], stored[1:]
+    into_cells_kw = np.maximum(0.0, power) * battery.efficiency - np.maximum(0.0, -power) / battery.efficiency
+    passed = _first_passed(
+        ("max_charge_kw", power, battery.max_charge_kw),
+        ("max_discharge_kw", -power, battery.max_discharge_kw),
+        ("change of stored energy", np.abs(after - before - into_cells_kw * problem.hours), 0.0),
+        ("min_soc_percent", np.minimum(low, before) - after, 0.0),
+        ("max_soc_percent", after - np.maximum(high, before), 0.0),
+    )
+    return _start_fault(der, battery.stored_kwh) or _fault(der, passed)
 
 
 def _check_car(der: DerPlan, car: Car, problem: Problem) -> str | None:
-    """It charges with nothing or with a power its charge point has, while it is there and has room."""
-    full_kwh = max(car.capacity_kwh, car.stored_kwh)
-    for i, power in enumerate(der.power_kw):
-        most_kw = car.max_charge_kw if i < car.departure_step else 0.0
-        if not power <= most_kw + TOLERANCE:
-            return f"max_charge_kw of {der.der_id}: {power:.6g} kW at step {i}, the limit is {most_kw:.6g} kW"
-        if abs(power) > TOLERANCE and not power >= car.min_charge_kw - TOLERANCE:
-            return f"min_charge_kw of {der.der_id}: {power:.6g} kW at step {i}, below {car.min_charge_kw:.6g}"
-        change = power * car.efficiency * problem.hours[i]
-        if not abs(der.stored_kwh[i + 1] - der.stored_kwh[i] - change) <= TOLERANCE:
-            return f"change of stored energy of {der.der_id} at step {i} is not {change:.6g} kWh"
-    if not der.stored_kwh[-1] <= full_kwh + TOLERANCE:
-        return f"{der.der_id} is charged to {der.stored_kwh[-1]:.6g} kWh, it holds {full_kwh:.6g}"
-    return None
+    """It charges with nothing or with a power its charge point has, while it is there and not full."""
+    power, stored = np.array(der.power_kw), np.array(der.stored_kwh)
+    before, after = stored[:-1], stored[1:]
+    change = np.minimum(car.capacity_kwh - before, power * car.efficiency * problem.hours)
+    is_there = np.arange(problem.steps) < car.departure_step
+    passed = _first_passed(
+        ("departure", np.where(is_there, 0.0, power), 0.0),
+        ("capacity_kwh", np.where(before >= car.capacity_kwh, power, 0.0), 0.0),
+        ("max_charge_kw", power, car.max_charge_kw),
+        ("charging below 0", -power, 0.0),
+        ("min_charge_kw less its power", np.where(power > TOLERANCE, car.min_charge_kw - power, 0.0), 0.0),
+        ("change of stored energy", np.abs(after - before - change), 0.0),
+    )
+    return _start_fault(der, car.stored_kwh) or _fault(der, passed)
+
+
+def _start_fault(der: DerPlan, stored_kwh: float) -> str | None:
+    if abs(der.stored_kwh[0] - stored_kwh) <= TOLERANCE:
+        return None
+    return f"{der.der_id} starts at {der.stored_kwh[0]:.6g} kWh, but has {stored_kwh:.6g}"
+
+
+def _fault(der: DerPlan, passed: _Passed | None) -> str | None:
+    if passed is None:
+        return None
+    name, value, limit, step = passed
+    return f"{name} of {der.der_id}: {value:.6g} at step {step}, the limit is {limit:.6g}"

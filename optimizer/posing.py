@@ -18,6 +18,7 @@ WEAR_SHARE = 1e-3
 WEAR_MIN = 1e-6
 W_PER_KW = 1000.0
 S_PER_H = 3600.0
+LEAST_S = 1.0
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +63,8 @@ def pose(
 ) -> Problem:
     """The problem as it stands when the forecasts were issued: of the step in hand, what is left of it."""
     start = ahead.load.start
-    passed_s = min(setup.step_s, max(0.0, ahead.load.issued_at.seconds_since(start)))
+    # Of a step that is all but over, something is left to be commanded.
+    passed_s = max(0.0, min(setup.step_s - LEAST_S, ahead.load.issued_at.seconds_since(start)))
     return Problem(
         step_h=setup.step_s / S_PER_H,
         first_step_h=(setup.step_s - passed_s) / S_PER_H,
@@ -108,9 +110,9 @@ def car_of(der: DerTelemetry, setup: Setup, start: Instant) -> Car | None:
         return None
     departure_step = setup.steps
     if der.departure_at is not None:
-        # The step in which it leaves is not counted on.
-        whole = int(max(0.0, der.departure_at.seconds_since(start)) // setup.step_s)
-        departure_step = min(setup.steps, whole)
+        # The step in which it leaves is not counted on; but one that should be gone by now is still there.
+        whole = int(der.departure_at.seconds_since(start) // setup.step_s)
+        departure_step = min(setup.steps, max(1, whole))
     max_kw = _or(der.max_charge_kw, der.nameplate_capacity)
     min_kw = _or(der.min_current_a, float(MIN_CURRENT_A)) * VOLTAGE_V * (der.phases or 1) / W_PER_KW
     return Car(
@@ -139,7 +141,10 @@ def demand_of(
         whole: the batteries that could have had it, as one; None: there are none.
     """
     tariff = setup.tariff
-    interval_s = max(tariff.demand_interval_s, setup.step_s)
+    interval_s = tariff.demand_interval_s
+    if interval_s % setup.step_s:
+        # A step that meets two intervals has one mean, which is what is known of both.
+        interval_s = setup.step_s
     first = start if interval_s == setup.step_s else tariff.demand_interval_at(start)
     end = start.after(setup.steps * setup.step_s)
     met: dict[DemandKey, tuple[int, float, Instant]] = {}

@@ -1,7 +1,7 @@
 """What is to be planned: a house's forecasts, prices, batteries, cars and limits; and whether that can be."""
 
 from collections.abc import Iterable, Sequence
-from math import isfinite, sqrt
+from math import ceil, floor, sqrt
 
 import msgspec
 
@@ -11,6 +11,17 @@ from energy.errors import SpecError
 
 SHARES = 4
 """Of a demand price, each charged above a level of its own."""
+STEPS_MAX = 5000
+"""A fortnight of 5 min has 4,032."""
+STEP_MAX_H = 24.0
+POWER_MAX_KW = 1e5
+LIMIT_MAX_KW = 1e9
+"""Of a connection that has no limit."""
+PRICE_MAX = 1e6
+DEMAND_PRICE_MAX = 1e9
+EXACT = 1e-9
+LEAST_SHARE = 0.3
+"""Of what a step at the least power gives a car: worth that step, where a lack costs 4 times as much."""
 
 
 class Der(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +78,32 @@ class Car(Der, frozen=True, kw_only=True):
     def needed_kwh(self) -> float:
         """What it lacks to its target [kWh]."""
         return max(0.0, self.capacity_kwh * (self.target_soc_percent - self.soc_percent) / 100.0)
+
+    def asked_kwh(self, step_h: float) -> float:
+        """What it lacks and a little more, where the last of it would be too little to charge for [kWh].
+
+        A step more is at least one at `min_charge_kw`. What that gives goes from a cheaper step, or over the
+        target; either costs more than a small lack does, however dear it is.
+        """
+        most_kwh, least_kwh = self._steps_kwh(step_h)
+        if not 0 < self.needed_kwh < STEPS_MAX * most_kwh:
+            return self.needed_kwh
+        rest_kwh = max(0.0, self.needed_kwh - floor(self.needed_kwh / most_kwh + EXACT) * most_kwh)
+        if rest_kwh <= EXACT:
+            return self.needed_kwh
+        return self.needed_kwh - rest_kwh + max(rest_kwh, LEAST_SHARE * least_kwh)
+
+    def room_kwh(self, step_h: float) -> float:
+        """What it can be given [kWh]: in a step at `min_charge_kw` it may be full, and stop by itself."""
+        most_kwh, least_kwh = self._steps_kwh(step_h)
+        room_kwh = max(0.0, self.capacity_kwh - self.stored_kwh)
+        if not 0 < self.needed_kwh < STEPS_MAX * most_kwh:
+            return room_kwh
+        return max(room_kwh, ceil(self.needed_kwh / most_kwh - EXACT) * least_kwh)
+
+    def _steps_kwh(self, step_h: float) -> tuple[float, float]:
+        """What a step gives it at most, and at least if it gives anything [kWh]."""
+        return self.max_charge_kw * step_h * self.efficiency, self.min_charge_kw * step_h * self.efficiency
 
 
 class DemandPeriod(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,27 +183,25 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 def fault_in(problem: Problem) -> str | None:
     """The first thing in a problem that no house can have, by name; None if it is sound."""
-    faults = (_fault_in_lists, _fault_in_ders, _fault_in_terms, _fault_in_demand)
+    faults = (_fault_in_lists, _fault_in_terms, _fault_in_ders, _fault_in_demand)
     return next((fault for find in faults if (fault := find(problem))), None)
 
 
 def _fault_in_lists(problem: Problem) -> str | None:
     lists = {
-        "load_kw": problem.load_kw,
-        "pv_kw": problem.pv_kw,
-        "import_price": problem.import_price,
-        "export_price": problem.export_price,
+        "load_kw": (problem.load_kw, 0.0, POWER_MAX_KW),
+        "pv_kw": (problem.pv_kw, 0.0, POWER_MAX_KW),
+        "import_price": (problem.import_price, -PRICE_MAX, PRICE_MAX),
+        "export_price": (problem.export_price, -PRICE_MAX, PRICE_MAX),
     }
-    if problem.steps == 0:
-        return "load_kw is empty: there is nothing to plan"
-    for name, values in lists.items():
+    if not 0 < problem.steps <= STEPS_MAX:
+        return f"load_kw has {problem.steps} numbers: it must have 1 to {STEPS_MAX}, one for each step"
+    for name, (values, low, high) in lists.items():
         if len(values) != problem.steps:
             return f"{name} has {len(values)} numbers, load_kw {problem.steps}"
         for i, value in enumerate(values):
-            if not isfinite(value):
-                return f"{name}[{i}] is {value}: it must be finite"
-            if value < 0 and name in ("load_kw", "pv_kw"):
-                return f"{name}[{i}] is {value:g}: it must not be negative"
+            if not low <= value <= high:
+                return f"{name}[{i}] is {value:g}: it must be {low:g} to {high:g}"
     return None
 
 
@@ -191,8 +226,8 @@ def check_battery(battery: Battery) -> None:
     """
     BatterySpec(**{name: getattr(battery, name) for name in BatterySpec.__struct_fields__})
     BatteryState(battery.soc_percent)
-    check_range(f"{battery.der_id} end_value_per_kwh", battery.end_value_per_kwh, 0, 1e6)
-    check_range(f"{battery.der_id} wear_per_kwh", battery.wear_per_kwh, 0, 1e6)
+    check_range(f"{battery.der_id} end_value_per_kwh", battery.end_value_per_kwh, 0, PRICE_MAX)
+    check_range(f"{battery.der_id} wear_per_kwh", battery.wear_per_kwh, 0, PRICE_MAX, above_low=True)
 
 
 def _check_car(car: Car, steps: int) -> None:
@@ -200,41 +235,33 @@ def _check_car(car: Car, steps: int) -> None:
     check_range(f"{car.der_id} soc_percent", car.soc_percent, 0, 100)
     check_range(f"{car.der_id} target_soc_percent", car.target_soc_percent, 0, 100)
     check_range(f"{car.der_id} efficiency", car.efficiency, 0, 1, above_low=True)
-    check_range(f"{car.der_id} max_charge_kw", car.max_charge_kw, 0, 1e5)
+    check_range(f"{car.der_id} max_charge_kw", car.max_charge_kw, 0, POWER_MAX_KW)
     check_range(f"{car.der_id} min_charge_kw", car.min_charge_kw, 0, car.max_charge_kw)
     check_range(f"{car.der_id} departure_step", car.departure_step, 0, steps)
 
 
 def _fault_in_terms(problem: Problem) -> str | None:
-    numbers = {
-        "step_h": problem.step_h,
-        "first_step_h": problem.hours[0],
-        "max_grid_import_kw": problem.max_grid_import_kw,
-        "max_grid_export_kw": problem.max_grid_export_kw,
-        "passed_kwh": problem.passed_kwh,
-        **{f"demand price of {period.name}": period.price_per_kw for period in problem.demand},
-        **{f"demand floor of {period.name}": period.floor_kw for period in problem.demand},
-        **{
-            f"expected peak {k} of {period.name}": level
-            for period in problem.demand
-            for k, level in enumerate(period.expected_kw)
-        },
-    }
-    for name, value in numbers.items():
-        if not isfinite(value) or value < 0:
-            return f"{name} is {value:g}: it must be finite and not negative"
-    if problem.step_h == 0:
-        return "step_h is 0: a step must last"
-    if problem.hours[0] > problem.step_h:
-        return f"first_step_h is {problem.hours[0]:g}: longer than a step of {problem.step_h:g} h"
+    try:
+        check_range("step_h", problem.step_h, 0, STEP_MAX_H, above_low=True)
+        check_range("first_step_h", problem.hours[0], 0, problem.step_h, above_low=True)
+        check_range("max_grid_import_kw", problem.max_grid_import_kw, 0, LIMIT_MAX_KW)
+        check_range("max_grid_export_kw", problem.max_grid_export_kw, 0, LIMIT_MAX_KW)
+        check_range("passed_kwh", problem.passed_kwh, 0, POWER_MAX_KW * STEP_MAX_H)
+        for period in problem.demand:
+            check_range(f"demand price of {period.name}", period.price_per_kw, 0, DEMAND_PRICE_MAX)
+            check_range(f"demand floor of {period.name}", period.floor_kw, 0, POWER_MAX_KW)
+            for k, level in enumerate(period.expected_kw):
+                check_range(f"expected peak {k} of {period.name}", level, 0, POWER_MAX_KW)
+    except SpecError as error:
+        return str(error)
     return None
 
 
 def _fault_in_demand(problem: Problem) -> str | None:
     if problem.interval_steps < 1 or not 0 <= problem.passed_steps < problem.interval_steps:
         return f"passed_steps is {problem.passed_steps}: it must be in 0..{problem.interval_steps - 1}"
-    if not problem.demand and not problem.demand_of_interval:
-        return None
+    if not problem.demand:
+        return "demand_of_interval names a period, demand has none" if problem.demand_of_interval else None
     for period in problem.demand:
         if len(period.expected_kw) not in (0, SHARES):
             return f"expected_kw of {period.name} has {len(period.expected_kw)} levels: it must be {SHARES}"
@@ -248,6 +275,6 @@ def _fault_in_demand(problem: Problem) -> str | None:
     return None
 
 
-def finite(values: Iterable[float]) -> list[float]:
-    """The numbers, 0 in place of what is none."""
-    return [value if isfinite(value) else 0.0 for value in values]
+def sound(values: Iterable[float], low: float, high: float) -> list[float]:
+    """The numbers, 0 in place of what none can be."""
+    return [value if low <= value <= high else 0.0 for value in values]

@@ -5,13 +5,13 @@ a product, and a Variable that does has no Parameter among its `bounds=` (its si
 data); hence the limits of charge and discharge are constraints, while PV and SoC limits are bounds.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cvxpy as cp
 import numpy as np
 
-from optimizer.problem import SHARES, Battery, Problem
+from optimizer.parameters import parameters_of
+from optimizer.problem import SHARES, Problem
 
 Expression = Any
 """A CVXPY expression; its classes are not typed."""
@@ -63,6 +63,8 @@ class Data:
         self.export_price = cp.Parameter(n, name="export_price")
         self.max_import = cp.Parameter(name="max_import", nonneg=True)
         self.over_price = cp.Parameter(name="over_price", nonneg=True)
+        self.over_most = cp.Parameter(n, name="over_most", nonneg=True)
+        """What the house alone takes above the limit; batteries and cars add nothing to it."""
         self.max_export = cp.Parameter(name="max_export", nonneg=True)
         if structure.batteries:
             self._battery_parameters(structure.batteries, n)
@@ -107,56 +109,9 @@ class Data:
 
     def load(self, problem: Problem) -> None:
         """Take the numbers of a problem."""
-        hours = np.asarray(problem.hours)
-        load, pv = np.asarray(problem.load_kw, float), np.asarray(problem.pv_kw, float)
-        self.net_load.value, self.pv.value = load - pv, pv
-        self.import_price.value = np.asarray(problem.import_price) * hours
-        self.export_price.value = np.asarray(problem.export_price) * hours
-        self.max_import.value = problem.max_grid_import_kw
-        self.max_export.value = problem.max_grid_export_kw
-        short_price = _short_price(problem)
-        self.over_price.value = _over_price(problem, short_price)
-        if problem.batteries:
-            self._load_batteries(problem, hours)
-        if problem.cars:
-            self._load_cars(problem, hours)
-            self.short_price.value = short_price
-        if problem.demand:
-            self._load_demand(problem, hours)
-        if hasattr(self, "most_import"):
-            ders_kw = sum(der.max_charge_kw for der in problem.ders)
-            self.most_import.value = load + ders_kw
-
-    def _load_batteries(self, problem: Problem, hours: np.ndarray) -> None:
-        batteries = problem.batteries
-        efficiency = _column(batteries, "efficiency")
-        self.stored_per_charge.value = efficiency * hours
-        self.stored_per_discharge.value = hours / efficiency
-        low, high = stored_range(problem, hours)
-        self.stored_low.value, self.stored_high.value = low, high
-        # A battery found too full is not charged until it is back in its range.
-        most_kwh = np.array([[battery.kwh(battery.max_soc_percent)] for battery in batteries])
-        self.max_charge.value = np.where(high[:, 1:] > most_kwh, 0.0, _column(batteries, "max_charge_kw"))
-        self.max_discharge.value = _column(batteries, "max_discharge_kw") + 0.0 * hours
-        self.end_value.value = _column(batteries, "end_value_per_kwh")[:, 0]
-        self.wear.value = _column(batteries, "wear_per_kwh") * hours
-
-    def _load_cars(self, problem: Problem, hours: np.ndarray) -> None:
-        cars = problem.cars
-        there = np.arange(problem.steps) < _column(cars, "departure_step")
-        self.car_min.value = there * _column(cars, "min_charge_kw")
-        self.car_max.value = there * _column(cars, "max_charge_kw")
-        self.car_gain.value = there * _column(cars, "efficiency") * hours
-        self.car_need.value = np.array([car.needed_kwh for car in cars])
-        self.car_room.value = np.array([max(0.0, car.capacity_kwh - car.stored_kwh) for car in cars])
-
-    def _load_demand(self, problem: Problem, hours: np.ndarray) -> None:
-        interval_h = problem.step_h * problem.interval_steps
-        self.demand_price.value = np.array([period.price_per_kw for period in problem.demand])
-        self.peak_level.value = np.array([period.levels_kw for period in problem.demand])
-        self.peak_of_interval.value = np.eye(len(problem.demand))[list(problem.demand_of_interval)]
-        self.interval_share.value = hours / interval_h
-        self.passed.value = np.array([problem.passed_kwh / interval_h, *[0.0] * (problem.intervals - 1)])
+        for name, numbers in parameters_of(problem).items():
+            if hasattr(self, name):
+                getattr(self, name).value = numbers
 
 
 class Flows:
@@ -164,7 +119,8 @@ class Flows:
 
     def __init__(self, structure: Structure, data: Data) -> None:
         n, batteries, cars, peaks = structure[:4]
-        self.grid_import = cp.Variable(n, name="P_import", bounds=[0, None])
+        self.within_import = cp.Variable(n, name="P_within_import", bounds=[0, None])
+        """Imported within the limit; what more is needed is over it."""
         self.over_import = cp.Variable(n, name="P_over_import", bounds=[0, None])
         self.grid_export = cp.Variable(n, name="P_export", bounds=[0, None]) if structure.export else None
         self.curtailed = cp.Variable(n, name="P_curtailed", bounds=[0, data.pv])
@@ -186,6 +142,11 @@ class Flows:
             cp.Variable((batteries, n), name="charging", boolean=True) if modes and batteries else None
         )
         self.buying = cp.Variable(n, name="buying", boolean=True) if modes and structure.export else None
+
+    @property
+    def grid_import(self) -> Expression:
+        """What is imported."""
+        return self.within_import + self.over_import
 
     @property
     def grid(self) -> Expression:
@@ -226,8 +187,8 @@ def battery_limits(x: Flows, data: Data) -> list[Expression]:
 
 
 def grid_limits(x: Flows, data: Data) -> list[Expression]:
-    """The connection's powers: import is soft, since a house takes what it needs; export is hard."""
-    limits = [x.grid_import <= data.max_import + x.over_import]
+    """The connection's powers: import is soft for what the house alone takes; export is hard."""
+    limits = [x.within_import <= data.max_import, x.over_import <= data.over_most]
     if x.grid_export is None:
         return limits
     if x.buying is None:
@@ -299,52 +260,18 @@ class Program:
         self.data = data = Data(structure)
         self.x = x = Flows(structure, data)
         cost = energy_cost(x, data) + demand_cost(x, data) + wear_cost(x, data) + missed_cost(x, data)
-        rules = [
-            row for rule in (balance, storage, battery_limits, grid_limits, cars) for row in rule(x, data)
-        ]
-        rules += peaks(x, data, structure)
-        self.problem = cp.Problem(cp.Minimize(cost - end_value(x, data)), rules)
+        self.rules = {
+            "balance": balance(x, data),
+            "storage": storage(x, data),
+            "battery limits": battery_limits(x, data),
+            "grid limits": grid_limits(x, data),
+            "cars": cars(x, data),
+            "peaks": peaks(x, data, structure),
+        }
+        rows = [row for rule in self.rules.values() for row in rule]
+        self.problem = cp.Problem(cp.Minimize(cost - end_value(x, data)), rows)
 
-
-def _short_price(problem: Problem) -> float:
-    """A price per kWh that no car waits for: all that a kWh in one step could cost, twice over."""
-    kw_per_kwh = 1.0 / problem.step_h
-    efficiency = min([car.efficiency for car in problem.cars], default=1.0)
-    demand = sum(period.price_per_kw for period in problem.demand) * kw_per_kwh
-    return 2.0 * (1.0 + max(0.0, *problem.import_price, *problem.export_price) + demand) / efficiency
-
-
-def _over_price(problem: Problem, short_price: float) -> float:
-    """A price per kW and step that no saving reaches: all that a kW could ever save, ten times over."""
-    energy = max(0.0, *problem.import_price, *problem.export_price) * problem.step_h * problem.steps
-    stored = max([battery.end_value_per_kwh for battery in problem.batteries], default=0.0) * problem.step_h
-    car = short_price * problem.step_h if problem.cars else 0.0
-    return 10.0 * (1.0 + energy + stored + car + sum(period.price_per_kw for period in problem.demand))
-
-
-def stored_range(problem: Problem, hours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The energy allowed between the steps [kWh], shape (batteries, N + 1); the first is what is stored now.
-
-    A battery found outside its range goes back into it: up as fast as it can charge, down as fast as
-    the house uses what it gives. So the range is never one that can't be kept.
-    """
-    too_full = [battery for battery in problem.batteries if battery.soc_percent > battery.max_soc_percent]
-    net = np.asarray(problem.load_kw) - np.asarray(problem.pv_kw)
-    ranges = [_range_of(battery, net / max(1, len(too_full)), hours) for battery in problem.batteries]
-    return np.array([low for low, _ in ranges]), np.array([high for _, high in ranges])
-
-
-def _range_of(battery: Battery, net_kw: np.ndarray, hours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    now = battery.stored_kwh
-    use = np.clip(net_kw, 0.0, battery.max_discharge_kw)
-    reach_up = now + np.concatenate([[0.0], np.cumsum(battery.max_charge_kw * battery.efficiency * hours)])
-    reach_down = now - np.concatenate([[0.0], np.cumsum(use * hours / battery.efficiency)])
-    low = np.minimum(battery.kwh(battery.min_soc_percent), reach_up)
-    high = np.maximum(battery.kwh(battery.max_soc_percent), reach_down)
-    low[0] = high[0] = now
-    return low, high
-
-
-def _column(ders: Sequence[Any], field: str) -> np.ndarray:
-    """One number of each, shape (how many, 1)."""
-    return np.array([[getattr(der, field)] for der in ders], dtype=float)
+    def canonical(self, problem: Problem) -> Expression:
+        """The matrices that CVXPY makes of it: linear in the parameters, whatever these are in `problem`."""
+        self.data.load(problem)
+        return self.problem.get_problem_data(cp.HIGHS, enforce_dpp=True)[0]["param_prob"]

@@ -10,9 +10,13 @@ from optimizer.views import Dispatch
 from optimizer.wire import BatteryReading, PowerForecast
 from runtime.clock import Clock
 
+CONNECTIONS_MAX = 400
 TRIES = 3
 TRY_WITHIN_S = 3.0
 """Real seconds, as all here: the other side does not know how fast our clock runs."""
+FAILURES = 3
+LEAVE_ALONE_S = 60.0
+"""After so many failures in a row a counterpart is not asked for so long, then once."""
 ANSWER_MAX_BYTES = 1_000_000
 SERVER_ERROR = 500
 
@@ -29,7 +33,8 @@ class _PassingError(RemoteError):
 
 def open_client() -> httpx.AsyncClient:
     """What both clients need; proxies in the environment are for the internet, not for these."""
-    return httpx.AsyncClient(timeout=TRY_WITHIN_S, trust_env=False)
+    limits = httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX)
+    return httpx.AsyncClient(timeout=TRY_WITHIN_S, trust_env=False, limits=limits)
 
 
 class Reporter:
@@ -84,18 +89,40 @@ class _Asker:
         self._base = base_url.rstrip("/")
         self._http = http
         self._clock = clock
+        self._failures = 0
+        self._last_failure = ""
+        self._left_alone_until_s = 0.0
 
     async def ask(self, kind: type[T], method: str, path: str, body: bytes | None = None) -> T:
         async def once() -> T:
             return self._decode(kind, path, await self._once(method, path, body))
 
-        return await AsyncRetrying(
-            retry=retry_if_exception_type(_PassingError),
-            wait=wait_random_exponential(multiplier=0.2, max=2.0),
-            stop=stop_after_attempt(TRIES),
-            sleep=lambda seconds: self._clock.sleep(seconds * self._clock.speed),
-            reraise=True,
-        )(once)
+        if self._failures >= FAILURES and self._now_s < self._left_alone_until_s:
+            raise RemoteError(f"{self._last_failure}: left alone for a minute")
+        try:
+            answer: T = await AsyncRetrying(
+                retry=retry_if_exception_type(_PassingError),
+                wait=wait_random_exponential(multiplier=0.2, max=2.0),
+                # One that has been away for long gets one try: many of those must not crowd out the others.
+                stop=stop_after_attempt(TRIES if self._failures < FAILURES else 1),
+                sleep=lambda seconds: self._clock.sleep(seconds * self._clock.speed),
+                reraise=True,
+            )(once)
+        except _PassingError as error:
+            self._failures += 1
+            self._last_failure = str(error)
+            self._left_alone_until_s = self._now_s + LEAVE_ALONE_S
+            raise
+        except RemoteError:
+            self._failures = 0
+            raise
+        self._failures = 0
+        return answer
+
+    @property
+    def _now_s(self) -> float:
+        """Real seconds."""
+        return self._clock.monotonic() / self._clock.speed
 
     async def _once(self, method: str, path: str, body: bytes | None) -> bytes:
         headers = {"content-type": "application/json"} if body is not None else {}

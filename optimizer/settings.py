@@ -3,6 +3,7 @@
 Where the MPC service's specification has a name of its own for a setting, that variable is read too.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -13,6 +14,13 @@ from energy.tariff import DEFAULT, load_tariff
 from runtime.settings import CommonSettings
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
+TariffName = Annotated[
+    str,
+    Meta(
+        description="a built-in tariff's name, or the path of a .toml file",
+        extra={"file": ".toml"},
+    ),
+]
 
 
 def check_url(name: str, url: str) -> None:
@@ -96,10 +104,27 @@ class OptimizerSettings(BatterySettings, frozen=True, kw_only=True):
             extra={"env": "MPC_TIME_STEP_MINUTES"},
         ),
     ] = 15
-    tariff: Annotated[str, Meta(description="a built-in tariff's name, or the path of a .toml file")] = (
-        DEFAULT
-    )
+    tariff: TariffName = DEFAULT
     max_grid_import_kw: Annotated[float, Meta(ge=0, le=1e5, description="the main fuse")] = 16.0
+    degradation_cost: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1e6,
+            description="what a kWh into or out of a battery wears of it, in the tariff's currency",
+        ),
+    ] = 0.0
+    replan_soc_percent: Annotated[
+        float, Meta(gt=0, le=100, description="a state of charge so far from the plan's has it made anew")
+    ] = 5.0
+    replan_power_kw: Annotated[
+        float,
+        Meta(gt=0, le=1e5, description="and so does net load, its mean of two minutes, from its forecast"),
+    ] = 2.0
+    recordings_dir: Annotated[
+        Path | None,
+        Meta(description="the recorder's data folder: what the houses have measured before the start"),
+    ] = None
     max_grid_export_kw: Annotated[
         float, Meta(ge=0, le=1e5, description="what may flow into the grid; 0: no export, PV is curtailed")
     ] = 0.0

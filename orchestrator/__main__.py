@@ -1,15 +1,22 @@
-"""`wattbus orchestrator`: settings, bus and service put together."""
+"""`wattbus orchestrator`: settings, bus, HTTP and service put together."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
 
+from broker.bus import PlanesBus
 from broker.connect import open_bus, presence_of
 from contracts.topics import SITE
+from orchestrator.audit import Audit
 from orchestrator.service import Mark, OrchestratorService
 from orchestrator.settings import OrchestratorSettings
+from runtime.logs import get_log
 from runtime.process import Context, launch
 from runtime.settings import Layered
 from runtime.store import Store
+
+SERVER = ("litestar", "mkdocs_swagger_ui_tag", "prometheus_client", "uvicorn")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,12 +32,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def serve(settings: Layered[OrchestratorSettings], context: Context) -> None:
-    """Run the service on the bus its settings name."""
+    """Run the service on the bus its settings name, with its HTTP API."""
     base = settings.base
     store = Store(base.mark_path, Mark, Mark())
     presence = presence_of(SITE, "orchestrator", base.issuer)
     async with open_bus(base, context.clock, client=f"orchestrator-{base.issuer}", presence=presence) as bus:
-        await OrchestratorService(settings, bus, context.clock, context.life, store).run()
+        audit = Audit(base.audit_path)
+        service = OrchestratorService(settings, bus, context.clock, context.life, store, audit)
+        async with _api(service, base, bus, context):
+            await service.run()
+
+
+@asynccontextmanager
+async def _api(
+    service: OrchestratorService, base: OrchestratorSettings, bus: PlanesBus, context: Context
+) -> AsyncIterator[None]:
+    """The HTTP API, if it is wanted and installed.
+
+    Raises:
+        UsageError: the address can't be bound, or the token can't be read.
+    """
+    log = get_log("orchestrator")
+    token = base.read_token()
+    if base.service_port == 0:
+        yield
+        return
+    if lacking := [name for name in SERVER if find_spec(name) is None]:
+        log.warning("no HTTP API", lacking=", ".join(lacking), install="pip install 'wattbus[server]'")
+        yield
+        return
+    # Imported here: a web server takes half of the memory, and not everybody wants one.
+    from orchestrator.api import orchestrator_api
+    from runtime.http import serving
+
+    app = orchestrator_api(service, context.clock, token, lambda: "" if bus.connected else "a broker is away")
+    async with serving(app, base.service_host, base.service_port, log):
+        yield
 
 
 if __name__ == "__main__":

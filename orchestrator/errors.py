@@ -19,3 +19,11 @@ class PowerBalanceError(OrchestratorError):
             f"{snapshot.house}: sources and sinks differ by {snapshot.imbalance_kw():.3g} kW: {snapshot}"
         )
         self.snapshot = snapshot
+
+
+class LimitError(OrchestratorError):
+    """What was decided would break a limit: it is not carried out."""
+
+    def __init__(self, snapshot: PowerSnapshot, what: str) -> None:
+        super().__init__(f"{snapshot.house}: {what}: {snapshot}")
+        self.snapshot = snapshot

@@ -6,7 +6,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from contracts.ids import Id
+from runtime.errors import UsageError
 from runtime.settings import CommonSettings
+
+DEFAULT_ISSUER = "main"
 
 
 class OrchestratorSettings(CommonSettings, frozen=True, kw_only=True):
@@ -14,7 +17,7 @@ class OrchestratorSettings(CommonSettings, frozen=True, kw_only=True):
 
     issuer: Annotated[
         Id, Meta(max_length=24, description="the name on its commands; two orchestrators never share one")
-    ] = "main"
+    ] = DEFAULT_ISSUER
     interval_s: Annotated[float, Meta(ge=1, le=3600, description="the control loop's beat")] = 10.0
     settle_s: Annotated[
         float,
@@ -26,12 +29,67 @@ class OrchestratorSettings(CommonSettings, frozen=True, kw_only=True):
     )
     max_grid_import_kw: Annotated[float, Meta(ge=0, le=1e5, description="the main fuse")] = 16.0
     max_grid_export_kw: Annotated[float, Meta(ge=0, le=1e5, description="what may flow into the grid")] = 16.0
+    fuse_a: Annotated[
+        float | None,
+        Meta(ge=0, le=1e4, description="the main fuse on each phase; by default from max_grid_import_kw"),
+    ] = None
     arbitrage_threshold: Annotated[
         float | None,
-        Meta(description="below this price electricity is cheap; by default the next day's mean"),
+        Meta(
+            ge=-1e6,
+            le=1e6,
+            description="below this price electricity is cheap; by default the next day's mean",
+        ),
+    ] = None
+    prefer_self_consumption: Annotated[bool, Meta(description="solar power is stored before it is sold")] = (
+        True
+    )
+    house_priority: Annotated[
+        bool, Meta(description="what is stored is for the house: no battery feeds a car")
+    ] = True
+    reserve_soc_percent: Annotated[
+        float, Meta(ge=0, le=100, description="below it a battery charges first; 0: no reserve")
+    ] = 0.0
+    reserve_charge_kw: Annotated[float, Meta(ge=0, le=1e5, description="with how much it does")] = 1.0
+    max_battery_cycles_per_day: Annotated[
+        float, Meta(ge=0, le=100, description="after so many full cycles a battery rests")
+    ] = 2.0
+    max_battery_temp_c: Annotated[float, Meta(ge=-90, le=200, description="a warmer battery rests")] = 50.0
+    ev_hold_s: Annotated[
+        float, Meta(ge=0, le=86400, description="a car is not switched on or off more often")
+    ] = 300.0
+    service_host: Annotated[str, Meta(min_length=1, description="address of the HTTP API")] = "127.0.0.1"
+    service_port: Annotated[int, Meta(ge=0, le=65535, description="its port; 0: no HTTP")] = 8003
+    token: Annotated[
+        str,
+        Meta(max_length=500, description="who shows it may change things over HTTP; empty: nobody may"),
+    ] = ""
+    token_file: Annotated[
+        Path | None, Meta(description="where the token stands instead, alone in a file")
     ] = None
 
     @property
     def mark_path(self) -> Path:
-        """Where the highest epoch is kept."""
+        """Where the highest epoch and what persons have ordered are kept."""
         return self.state_dir / f"orchestrator-{self.issuer}.json"
+
+    @property
+    def audit_path(self) -> Path:
+        """Where every request is written down."""
+        return self.state_dir / f"orchestrator-{self.issuer}-requests.jsonl"
+
+    def read_token(self) -> str:
+        """The token that must be shown; empty if there is none.
+
+        Raises:
+            UsageError: its file can't be read, or is empty.
+        """
+        if self.token or self.token_file is None:
+            return self.token
+        try:
+            token = self.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"token_file {self.token_file}: can't be read: {error}") from error
+        if not token:
+            raise UsageError(f"token_file {self.token_file}: it is empty: write the token into it")
+        return token

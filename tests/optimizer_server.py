@@ -36,7 +36,7 @@ class Served:
 
     def note(self, schedule: Schedule) -> None:
         """Let a plan of the test's own be the last one."""
-        self.optimizer.board.note(schedule)
+        self.optimizer.board.note([schedule])
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ from schemathesis.generation import GenerationMode
 
 from contracts.instant import Instant
 from contracts.messages import Schedule
+from energy.tariff import load_tariff
+from optimizer.model import fresh_outlooks
 from optimizer.views import Dispatch, dispatch_of, full_schedule_of, plain
 from tests.openapi import check_operation, openapi_of
 from tests.optimizer_server import Served, optimizer_server
@@ -158,6 +160,58 @@ def test_status_and_metrics_count(server: Served) -> None:
     assert f'wattbus_plans_total{{status="optimal"}} {float(after["optimizations"])}' in text
     assert 'wattbus_http_seconds_count{code="200",path="/api/mpc/status"}' in text
     assert "process_resident_memory_bytes" in text
+
+
+def test_a_car_is_found_by_its_id_as_a_battery_is(server: Served) -> None:
+    server.note(schedule(server.optimizer.board.schedules["house-a"]["battery"].issued_at, der_id="car"))
+    try:
+        answer = server.get("/api/mpc/current_dispatch", battery="car")
+        assert (answer.json()["status"], answer.json()["battery_power_kw"]) == ("optimal", -75.5)
+        assert server.get("/api/mpc/full_schedule", battery="car").json()["peak_demand"] == 180.5
+        assert [told["battery"] for told in server.get("/api/mpc/status").json()["batteries"]] == [
+            "battery",
+            "car",
+        ]
+    finally:
+        del server.optimizer.board.schedules["house-a"]["car"]
+
+
+def test_status_and_metrics_tell_missed_limits_peaks_and_replans() -> None:
+    with optimizer_server() as served:
+        assert served.client.post("/api/mpc/trigger").status_code == 200
+        now = served.optimizer.board.schedules["house-a"]["battery"].issued_at
+        missed = "max_grid_import_kw of 16 kW is passed by up to 2 kW (step 3)"
+        served.note(schedule(now, violations=[missed]))
+        start = now.floor(900.0)
+        peaks = served.optimizer._houses["house-a"].model._peaks
+        peaks.add(start, 900.0, 7.5)
+        status = served.get("/api/mpc/status").json()
+        assert status["batteries"][0]["violations"] == [missed]
+        assert status["replans"] == {"trigger": 1}
+        (peak,) = status["peaks"]
+        assert (peak["house"], peak["peak_kw"]) == ("house-a", pytest.approx(7.5))
+        year, month = load_tariff().billing_month(start)
+        assert peak["month"] == f"{year}-{month:02}"
+        assert peak["period"] in ("peak", "valley", "night")
+        next_run = Instant.parse(status["next_run"])
+        assert next_run == next_run.floor(900.0)
+        assert 0 < next_run.seconds_since(Instant.parse(status["timestamp"])) <= 900
+        text = served.get("/metrics").text
+        assert 'wattbus_replans_total{cause="trigger"} 1.0' in text
+        assert 'wattbus_violations_total{limit="max_grid_import_kw"} 1.0' in text
+        assert "wattbus_skipped_runs_total 0.0" in text
+
+
+def test_metrics_tell_how_far_off_the_forecasts_are() -> None:
+    with optimizer_server() as served:
+        model = served.optimizer._houses["house-a"].model
+        load, pv = fresh_outlooks(900.0)
+        for slot in range(300):
+            load.learn(slot, float(slot % 2))
+        model.adopt(load, pv)
+        assert re.search(
+            r'wattbus_forecast_error_kilowatts{house="house-a",kind="load"} 0.0', served.get("/metrics").text
+        )
 
 
 def test_the_documentation_needs_no_internet(server: Served) -> None:

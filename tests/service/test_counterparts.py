@@ -170,6 +170,39 @@ async def test_a_fault_that_passes_is_tried_again() -> None:
     assert len(stub.requests) == 3
 
 
+async def test_one_that_has_been_away_for_long_is_left_alone_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote, "LEAVE_ALONE_S", 0.3)
+    stub = Stub((503, b""))
+    async with reporter_at(stub) as reporter:
+
+        async def ask(says: str) -> int:
+            before = len(stub.requests)
+            with pytest.raises(RemoteError, match=says):
+                await reporter.load(48)
+            return len(stub.requests) - before
+
+        assert [await ask("answers 503$") for _ in range(3)] == [3, 3, 3]
+        assert [await ask("answers 503: left alone") for _ in range(5)] == [0] * 5
+        await asyncio.sleep(0.35)
+        assert await ask("answers 503$") == 1
+        assert await ask("answers 503: left alone") == 0
+        stub.answers = [(200, GOOD)]
+        await asyncio.sleep(0.35)
+        assert (await reporter.load(48)).power_kw[0] == 2.5
+        assert (await reporter.load(48)).power_kw[0] == 2.5
+
+
+async def test_one_that_refuses_is_not_away() -> None:
+    stub = Stub((404, b"not here"))
+    async with reporter_at(stub) as reporter:
+        for _ in range(5):
+            with pytest.raises(RemoteError, match="answers 404"):
+                await reporter.load(48)
+    assert len(stub.requests) == 5
+
+
 async def test_a_slow_counterpart_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "TRY_WITHIN_S", 0.1)
     stub = Stub((200, GOOD), delay_s=0.4)

@@ -245,7 +245,7 @@ def test_of_two_orchestrators_the_later_commands_and_the_other_takes_over_when_i
             for seq in range(1, 6):
                 await house.bus.publish(COMMANDS, command_of("other", 50, seq, clock.now()))
                 await clock.sleep(10)
-            assert house.orchestrator._issuer.epoch == 5
+            assert house.orchestrator.issuer.epoch == 5
             commands = await heard(house.bus, topics.DER_COMMAND, clock, 60)
             assert commands == []
             commands = await heard(house.bus, topics.DER_COMMAND, clock, 60)

@@ -48,11 +48,11 @@ class Site:
         telemetry = der(self.clock.now(), house=house, **more)
         await self.bus.publish(topics.DER_TELEMETRY.at(house=house, der_id=telemetry.der_id), telemetry)
 
-    async def live(self, seconds: float, **more: Any) -> None:
+    async def live(self, seconds: float, watts: float = 1000.0, **more: Any) -> None:
         """A reading and telemetry every 10 s for a while."""
         end = self.clock.now().after(seconds)
         while self.clock.now() < end:
-            await self.measure()
+            await self.measure(watts=watts)
             await self.report(**more)
             await self.clock.sleep(10.0)
 
@@ -63,11 +63,12 @@ async def site(
     settings: Layered[OptimizerSettings] = SETTINGS,
     history: Mapping[str, Recorded] | None = None,
     kind: type[OptimizerService] = OptimizerService,
+    **more: Any,
 ) -> AsyncIterator[Site]:
     bus, _ = memory_bus(clock)
     await bus.declare(topics.METER_READING, durable=topics.RECORDER)
     life = Lifecycle()
-    optimizer = kind(settings, bus, clock, life, history)
+    optimizer = kind(settings, bus, clock, life, history, **more)
     under_test = Site(bus, clock, optimizer)
 
     async def listen() -> None:

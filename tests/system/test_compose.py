@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import docker
+import httpx
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
@@ -32,13 +33,14 @@ class Stack:
     def __init__(self, engine: docker.DockerClient) -> None:
         self.engine = engine
         self.project = unique("wattbus-test")
-        self.mqtt_port, amqp, management = free_ports(3)
+        self.mqtt_port, amqp, management, self.optimizer_port = free_ports(4)
         self.env = {
             **os.environ,
             "WATTBUS_IMAGE": "wattbus:test",
             "HIVEMQ_PORT": str(self.mqtt_port),
             "RABBITMQ_PORT": str(amqp),
             "RABBITMQ_MANAGEMENT_PORT": str(management),
+            "OPTIMIZER_PORT": str(self.optimizer_port),
             "RABBITMQ_PASSWORD": unique("password"),
         }
 
@@ -127,6 +129,16 @@ def test_readings_and_acknowledged_commands_are_seen_on_hivemq(stack: Stack) -> 
     finally:
         client.disconnect()
         client.loop_stop()
+
+
+def test_the_optimizer_answers_on_this_machine(stack: Stack) -> None:
+    url = f"http://127.0.0.1:{stack.optimizer_port}/api/mpc/status"
+
+    def planned() -> bool:
+        status = httpx.get(url, trust_env=False, timeout=10.0).json()
+        return {battery["house"] for battery in status["batteries"]} == HOUSES
+
+    stack.wait_for("a plan of each house", planned, 90)
 
 
 def test_rows_are_written_and_survive_new_containers(stack: Stack) -> None:

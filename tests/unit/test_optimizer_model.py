@@ -2,12 +2,15 @@
 
 from typing import Any, Literal
 
+import msgspec
 import pytest
 
+from contracts.codec import decode_hook, encode_hook
 from contracts.instant import Instant
 from contracts.messages import DerTelemetry, MeterReading, PvReading
 from energy.tariff import load_tariff
-from optimizer.model import PlanInputs, PlannerModel
+from optimizer.forecast import Outlook
+from optimizer.model import PlanInputs, PlannerModel, Remembered, as_measured, fresh_outlooks
 from optimizer.posing import Setup
 from optimizer.problem import Problem
 from optimizer.schedules import schedules_of
@@ -86,12 +89,26 @@ def test_means_of_the_step_in_hand_are_the_first_forecast() -> None:
     assert inputs.problem is None
 
 
+def live(house: PlannerModel, start: Instant, seconds: float, watts: float, **more: Any) -> Instant:
+    """A reading every 30 s for a while; returns when it is over."""
+    for i in range(round(seconds / 30)):
+        at = start.after(i * 30)
+        house.hear(meter(at, watts, **more), at)
+    return start.after(seconds)
+
+
+def floors_of(house: PlannerModel, now: Instant) -> dict[str, float]:
+    house.hear(der(now), now)
+    return {period.name: period.floor_kw for period in problem_of(house.plan_inputs(now)).demand}
+
+
 def test_a_day_later_the_day_is_repeated() -> None:
     house = model()
     for quarter in range(96):
-        at = START.after(quarter * 900)
-        house.hear(meter(at, 100.0 * quarter, has_pv=True), at)
-        house.hear(pv(at, 100.0 * quarter, 10.0 * quarter), at)
+        for second in range(0, 900, 60):
+            at = START.after(quarter * 900 + second)
+            house.hear(meter(at, 100.0 * quarter, has_pv=True), at)
+            house.hear(pv(at, 100.0 * quarter, 10.0 * quarter), at)
     inputs = house.plan_inputs(START.after(86400))
     assert inputs.load.power_kw == pytest.approx([0.1 * quarter for quarter in range(96)] * 2)
     assert inputs.pv.power_kw == pytest.approx([0.01 * quarter for quarter in range(96)] * 2)
@@ -100,9 +117,19 @@ def test_a_day_later_the_day_is_repeated() -> None:
 
 def test_meters_of_a_house_add_up() -> None:
     house = model()
-    for watts, name in ((1000.0, "main"), (3000.0, "main"), (500.0, "shed")):
-        house.hear(meter(START, watts, meter=name), START)
-    assert house.plan_inputs(START).load.power_kw[0] == pytest.approx(2.5)
+    for i, watts, name in ((0, 1000.0, "main"), (10, 3000.0, "main"), (0, 500.0, "shed")):
+        house.hear(meter(START.after(i), watts, meter=name), START.after(i))
+    assert house.plan_inputs(START.after(20)).load.power_kw[0] == pytest.approx(2.5)
+
+
+def test_of_two_grid_meters_batteries_and_cars_are_taken_out_once() -> None:
+    house = model()
+    for der_id, kw in (("battery", 1.5), ("garage", -0.5)):
+        house.hear(der(START, der_id=der_id, current_output=kw), START)
+    house.hear(car(START, 2.0), START)
+    house.hear(meter(START, 4000.0, "grid"), START)
+    house.hear(meter(START, 1000.0, "grid", meter="second"), START)
+    assert house.plan_inputs(START).load.power_kw[0] == pytest.approx(4.0 + 1.0 - 1.5 + 0.5 - 2.0)
 
 
 def test_a_grid_meter_says_the_load_with_pv_battery_and_car() -> None:
@@ -178,10 +205,11 @@ def test_the_months_peaks_are_the_floors_by_tariff_period() -> None:
     """Noon UTC is 06:00 in Costa Rica, valley; 16:00 UTC is 10:00, peak."""
     house = model()
     for hours, watts in ((0.0, 7000.0), (0.25, 2000.0), (4.0, 3000.0)):
-        at = START.after(hours * 3600)
-        house.hear(der(at, current_output=1.0), at)
-        house.hear(car(at, 2.0), at)
-        house.hear(meter(at, watts), at)
+        for second in range(0, 900, 30):
+            at = START.after(hours * 3600 + second)
+            house.hear(der(at, current_output=1.0), at)
+            house.hear(car(at, 2.0), at)
+            house.hear(meter(at, watts), at)
     now = START.after(4.25 * 3600)
     house.hear(der(now), now)
     problem = problem_of(house.plan_inputs(now))
@@ -212,6 +240,99 @@ def test_a_horizon_over_the_end_of_the_month_has_both_months_peaks() -> None:
     house.hear(der(begin), begin)
     names = [period.name for period in problem_of(house.plan_inputs(begin)).demand]
     assert sorted(names) == sorted(f"2024-0{m} {n}" for m in (7, 8) for n in ("peak", "valley", "night"))
+
+
+def test_of_a_step_counts_what_was_measured_and_no_more() -> None:
+    """A peak that is too high would let the plan reach it; one that is too low only makes it careful."""
+    house = model()
+    live(house, START, 120.0, 9000.0)
+    floors = floors_of(house, START.after(900))
+    # The last reading, at 90 s, holds for a minute.
+    assert floors["2024-07 valley"] == pytest.approx(9.0 * 150 / 900)
+    assert house.plan_inputs(START.after(900)).load.power_kw[0] == 0.5, "nothing was learnt of it"
+    end = live(house, START.after(900), 900.0, 3000.0)
+    assert floors_of(house, end)["2024-07 valley"] == pytest.approx(3.0)
+    assert house.plan_inputs(end).load.power_kw[0] == pytest.approx(3.0)
+
+
+def test_a_slow_meter_is_learnt_once_its_pace_is_known() -> None:
+    house = model()
+    for i in range(4):
+        at = START.after(900 * i)
+        house.hear(meter(at, 1000.0 * (i + 1)), at)
+    assert floors_of(house, START.after(3600))["2024-07 valley"] == pytest.approx(4.0)
+    quick = model()
+    for i in (0, 10, 20, 700, 710):  # a quick one that was silent for long is not a slow one
+        quick.hear(meter(START.after(i), 5000.0), START.after(i))
+    assert floors_of(quick, START.after(900))["2024-07 valley"] == pytest.approx(5.0 * (80 + 70) / 900)
+
+
+def test_without_its_pv_an_import_is_not_known() -> None:
+    house = model()
+    live(house, START, 900.0, 6000.0, has_pv=True)
+    assert floors_of(house, START.after(900))["2024-07 valley"] == 0.0
+    assert house.plan_inputs(START.after(900)).load.power_kw[0] == pytest.approx(6.0)
+
+
+def test_what_passed_of_the_step_in_hand_is_in_the_problem() -> None:
+    house = model()
+    live(house, START.after(300), 300.0, 6000.0)
+    now = START.after(600)
+    house.hear(der(now), now)
+    problem = problem_of(house.plan_inputs(now))
+    # Of the five minutes that nobody measured, as much as of the others.
+    assert problem.passed_kwh == pytest.approx(1.0)
+    assert problem.first_step_h == pytest.approx(300 / 3600)
+
+
+def test_after_a_restart_peaks_and_the_interval_in_hand_go_on() -> None:
+    house = model()
+    now = live(house, live(house, START, 900.0, 5000.0), 600.0, 8000.0)
+    kept = msgspec.json.decode(
+        msgspec.json.encode(house.remember(now), enc_hook=encode_hook), type=Remembered, dec_hook=decode_hook
+    )
+    again = PlannerModel("house-a", SETUP, None, now, kept)
+    assert floors_of(again, now)["2024-07 valley"] == pytest.approx(5.0)
+    assert problem_of(again.plan_inputs(now)).passed_kwh == pytest.approx(8.0 * 600 / 3600)
+    end = live(again, now, 300.0, 8000.0)
+    assert floors_of(again, end)["2024-07 valley"] == pytest.approx(8.0)
+    later = now.after(86400)
+    much_later = PlannerModel("house-a", SETUP, None, later, kept)
+    assert floors_of(much_later, later)["2024-07 valley"] == pytest.approx(5.0)
+    assert problem_of(much_later.plan_inputs(later)).passed_kwh == 0.0
+
+
+def recorded(house: PlannerModel, kw: float) -> Outlook:
+    """Let it know a day of this load, up to the start and its step; returns the forecast of it."""
+    load, pv_ = fresh_outlooks(900.0)
+    first = load.history.slot_of(START)
+    for slot in range(first - 96, first + 1):
+        load.learn(slot, kw)
+    house.adopt(load, pv_)
+    return load
+
+
+def test_load_that_is_off_stands_for_the_step_in_hand() -> None:
+    house = model()
+    recorded(house, 1.0)
+    now = live(house, START.after(900), 300.0, 5000.0)
+    house.hear(der(now), now)
+    inputs = house.plan_inputs(now)
+    off = as_measured(inputs, 2.0)
+    assert inputs.load.power_kw[0] == pytest.approx(1.0)
+    assert off.load.power_kw[0] == pytest.approx(5.0, abs=0.5)
+    assert off.load.power_kw[1:] == inputs.load.power_kw[1:]
+    assert problem_of(off).load_kw == off.load.power_kw
+    assert as_measured(inputs, 9.0) is inputs
+
+
+def test_recorded_days_are_learnt_before_what_was_heard_since() -> None:
+    house = model()
+    now = live(house, START, 1800.0, 3000.0)
+    history = recorded(house, 1.0).history
+    house.plan_inputs(now)
+    first = history.slot_of(START)
+    assert [history.at(first + i) for i in (-1, 0, 1)] == [1.0, 1.0, 3.0]
 
 
 def test_a_tariff_without_demand_charge_has_no_peaks() -> None:
