@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("flow", "tick", "bus", "http", "day")
+NAMES = ("flow", "tick", "plan", "bus", "http", "day")
 
 
 def main() -> int:

@@ -53,8 +53,8 @@ class Exact:
 
     def __init__(self, structure: Structure, problem: Problem) -> None:
         self._structure = structure
-        self._linear = Linear(Program(structure), problem)
-        self._highs = Highs()
+        self.linear = Linear(Program(structure), problem)
+        self.highs = Highs()
         self.basis: Basis | None = None
         """Where the last linear program ended."""
 
@@ -69,7 +69,7 @@ class Exact:
             time_limit_s: for all of it.
         """
         parameters = parameters_of(problem)
-        numbers = self._linear.numbers(parameters)
+        numbers = self.linear.numbers(parameters)
         whole = self._suspects(problem)
         left_s = time_limit_s
         while True:
@@ -90,19 +90,19 @@ class Exact:
     ) -> Solved:
         """The optimum with these columns whole; what it leaves open is settled by a linear program."""
         if not whole.any():
-            solved = self._highs.solve(numbers, basis=basis, time_limit_s=limit_s)
+            solved = self.highs.solve(numbers, basis=basis, time_limit_s=limit_s)
             if solved.outcome == "failed" and basis is not None:
-                solved = self._highs.solve(numbers, time_limit_s=limit_s)
+                solved = self.highs.solve(numbers, time_limit_s=limit_s)
             if solved.outcome == "optimal":
-                self.basis = self._highs.basis()
+                self.basis = self.highs.basis()
             return solved
-        chosen = self._highs.solve(numbers, whole, time_limit_s=limit_s)
+        chosen = self.highs.solve(numbers, whole, time_limit_s=limit_s)
         if chosen.x is None:
             return chosen
         # Whole numbers are whole to a tolerance only; made so, what remains is exact, and has duals.
         settled = numbers._replace(low=numbers.low.copy(), high=numbers.high.copy())
         settled.low[whole] = settled.high[whole] = np.round(chosen.x[whole])
-        rest = self._highs.solve(settled)
+        rest = self.highs.solve(settled)
         if rest.outcome != "optimal":
             return chosen
         return rest._replace(
@@ -111,8 +111,8 @@ class Exact:
 
     def _suspects(self, problem: Problem) -> np.ndarray:
         """The columns that are binary from the start: where it surely pays to do two things at once."""
-        whole = np.zeros(len(self._linear.binary), bool)
-        columns = self._linear.columns
+        whole = np.zeros(len(self.linear.binary), bool)
+        columns = self.linear.columns
         if "charging" in columns:
             whole[columns["charging"][:, is_paid_to_import(problem)]] = True
         if "buying" in columns:
@@ -123,7 +123,7 @@ class Exact:
     def _broken(self, x: np.ndarray, parameters: Parameters) -> np.ndarray:
         """The columns that must be binary too, as the solution shows."""
         whole = np.zeros(len(x), bool)
-        columns = self._linear.columns
+        columns = self.linear.columns
         if "charging" in columns:
             both = np.minimum(x[columns["P_charge"]], x[columns["P_discharge"]]) > LEAST_KW
             whole[columns["charging"][both]] = True
@@ -137,11 +137,11 @@ class Exact:
     def _powers(self, x: np.ndarray, name: str) -> np.ndarray:
         """A variable's numbers; no rows where the structure has none."""
         none = np.empty((0, self._structure.steps), int)
-        powers: np.ndarray = x[self._linear.columns.get(name, none)]
+        powers: np.ndarray = x[self.linear.columns.get(name, none)]
         return powers
 
     def _answer(self, solved: Solved, parameters: Parameters) -> Answer:
-        x = np.zeros(len(self._linear.binary)) if solved.x is None else solved.x
+        x = np.zeros(len(self.linear.binary)) if solved.x is None else solved.x
         car_kw = self._powers(x, "P_car")
         return Answer(
             solved,
@@ -156,14 +156,14 @@ class Exact:
         if not self._structure.batteries:
             return np.empty((0, self._structure.steps))
         per_charge, per_discharge = parameters["stored_per_charge"], parameters["stored_per_discharge"]
-        stored = per_charge * x[self._linear.columns["P_charge"]]
-        stored -= per_discharge * x[self._linear.columns["P_discharge"]]
+        stored = per_charge * x[self.linear.columns["P_charge"]]
+        stored -= per_discharge * x[self.linear.columns["P_discharge"]]
         power: np.ndarray = stored / np.where(stored > 0, per_charge, per_discharge)
         return power
 
     def _stored_value(self, row_dual: np.ndarray, parameters: Parameters) -> np.ndarray:
         """From what one more on the right side of the rules for stored energy would cost."""
-        rows = self._linear.rows
+        rows = self.linear.rows
         values = [np.empty((0, self._structure.steps))]
         if self._structure.batteries:
             # The rule is: stored before - stored after + charged - discharged = 0.

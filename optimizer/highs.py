@@ -7,17 +7,19 @@ import numpy as np
 
 from optimizer.linear import Numbers
 
-Outcome = Literal["optimal", "out of time", "infeasible", "failed"]
+Outcome = Literal["optimal", "stopped", "infeasible", "failed"]
 Basis = highspy.HighsBasis
 """A byte for each column and row: all that is kept of a solve."""
 
-GAP = 1e-7
+GAP = 1e-6
 """How far from the optimum a mixed-integer solution may be, as a share of it."""
+NODES_MAX = 2000
+"""Branches of a mixed-integer program before it is stopped, which unlike a time is the same on every machine."""
 OPTIONS = {
     "output_flag": False,
     "threads": 1,
     "mip_rel_gap": GAP,
-    "mip_abs_gap": GAP,
+    "mip_max_nodes": NODES_MAX,
     # Devex: from a hot basis, the exact weights of steepest edge cost more than they save.
     "simplex_dual_edge_weight_strategy": 1,
 }
@@ -25,7 +27,8 @@ BY_COLUMN, MINIMIZE = 1, 1
 OUTCOMES: dict[highspy.HighsModelStatus, Outcome] = {
     highspy.HighsModelStatus.kOptimal: "optimal",
     highspy.HighsModelStatus.kInfeasible: "infeasible",
-    highspy.HighsModelStatus.kTimeLimit: "out of time",
+    highspy.HighsModelStatus.kTimeLimit: "stopped",
+    highspy.HighsModelStatus.kSolutionLimit: "stopped",
 }
 
 
@@ -85,7 +88,7 @@ class Highs:
         status, information = highs.getModelStatus(), highs.getInfo()
         outcome = OUTCOMES.get(status, "failed")
         found = information.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-        usable = outcome == "optimal" or (outcome == "out of time" and found)
+        usable = outcome == "optimal" or (outcome == "stopped" and found)
         solution = highs.getSolution()
         return Solved(
             outcome,

@@ -25,7 +25,7 @@ def parameters_of(problem: Problem) -> Parameters:
         "max_export": np.asarray(_most_export_kw(problem)),
         "over_price": np.asarray(_over_price(problem, short_price)),
         "over_most": np.maximum(0.0, load - pv - problem.max_grid_import_kw),
-        "most_import": np.maximum(1.0, load + sum(der.max_charge_kw for der in problem.ders)),
+        "most_import": load + sum(der.max_charge_kw for der in problem.ders),
         **(_of_batteries(problem, hours) if problem.batteries else {}),
         **(_of_cars(problem, hours, short_price) if problem.cars else {}),
         **(_of_demand(problem, hours) if problem.demand else {}),

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from optimizer.exact import Answer, Exact, is_paid_to_import, is_paid_to_turn_round
-from optimizer.highs import Basis
+from optimizer.highs import Basis, Solved
 from optimizer.plan import Plan, PlanStatus, check, idle_plan, plan_of
 from optimizer.problem import Problem, fault_in
 from optimizer.program import Structure, structure_of
@@ -48,8 +48,8 @@ class Solver:
         answer = self._answer(problem, house)
         outcome = answer.solved.outcome
         if answer.solved.x is None:
-            return idle_plan(problem, STATUSES[outcome], self._why(answer))
-        return _plan_from(answer, problem, STATUSES[outcome], self._why(answer))
+            return idle_plan(problem, STATUSES[outcome], self._why(answer.solved))
+        return _plan_from(answer, problem, STATUSES[outcome], self._why(answer.solved))
 
     def _answer(self, problem: Problem, house: str | None) -> Answer:
         structure = structure_of(problem, modes=needs_modes(problem))
@@ -65,19 +65,18 @@ class Solver:
             self._bases[house] = structure, exact.basis
         return answer
 
-    def _why(self, answer: Answer) -> str:
-        outcome, told, gap = answer.solved.outcome, answer.solved.told, answer.solved.gap
-        if outcome == "optimal":
+    @staticmethod
+    def _why(solved: Solved) -> str:
+        if solved.outcome == "optimal":
             return ""
-        if outcome != "out of time":
-            return f"solver: {told}"
-        limit = f"time limit of {self._time_limit_s:g} s"
-        return limit if answer.solved.x is None else f"{limit}: within {100 * gap:.2g} % of the optimum"
+        if solved.outcome == "stopped" and solved.x is not None:
+            return f"solver: {solved.told}: within {100 * solved.gap:.2g} % of the optimum"
+        return f"solver: {solved.told}"
 
 
 STATUSES: dict[str, PlanStatus] = {
     "optimal": "optimal",
-    "out of time": "fallback",
+    "stopped": "fallback",
     "infeasible": "infeasible",
     "failed": "error",
 }

@@ -1,6 +1,6 @@
 """Where persons' requests come in: judged, kept, written down, and told to everybody."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from contracts.messages import OperatorRequest
@@ -24,6 +24,7 @@ class Desk:
         memory: what outlives a restart.
         audit: every request and what became of it.
         alerting: tells.
+        decide: lets a house be decided at once.
         counts: counts.
         clock: the time.
         log: the service's.
@@ -35,6 +36,7 @@ class Desk:
         memory: Memory,
         audit: Audit,
         alerting: Alerting,
+        decide: Callable[[HouseModel], None],
         counts: Counts,
         clock: Clock,
         log: Log,
@@ -43,6 +45,7 @@ class Desk:
         self._memory = memory
         self._audit = audit
         self._alerting = alerting
+        self._decide = decide
         self._counts = counts
         self._clock = clock
         self._log = log
@@ -59,6 +62,7 @@ class Desk:
                 self._log.info("request", via=via, done=text)
                 name = f"operator-{request.action.replace('_', '-')}"
                 self._alerting.tell(Notice(request.house, name, "info", text))
+                self._decide(house)
             case Repeated(sentence=text):
                 self._write_down(request, via, "repeated", text)
             case Refused(reason=text):

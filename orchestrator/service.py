@@ -90,7 +90,14 @@ class OrchestratorService:
         self.alerting = Alerting(source, bus, clock, self._log, self._memory.alert_boot, self.counts)
         self.issuer = Issuer(settings.base.issuer, self._memory.epoch)
         self.desk = Desk(
-            self.houses, self._memory, audit or Audit(None), self.alerting, self.counts, clock, self._log
+            self.houses,
+            self._memory,
+            audit or Audit(None),
+            self.alerting,
+            self._decide_now,
+            self.counts,
+            clock,
+            self._log,
         )
         self.last_tick_at: Instant | None = None
 
@@ -223,6 +230,12 @@ class OrchestratorService:
             if self.issuer.stands_down:
                 return
 
+    def _decide_now(self, house: HouseModel) -> None:
+        """Between two ticks: what a person has ordered does not wait for the next."""
+        now = self._clock.now()
+        if self.issuer.commands(now):
+            self._decide(house, now)
+
     def _decide(self, house: HouseModel, now: Instant) -> None:
         outcome = house.tick(now, self.issuer)
         if outcome.error is not None:
@@ -273,7 +286,9 @@ class OrchestratorService:
 
     async def _retry(self) -> None:
         """Send again what has no answer, and count what gets none; beside the control loop."""
-        async for _ in self._life.each(self._clock.every(RETRY_LOOK_S)):
+        async for look in self._life.each(self._clock.every(RETRY_LOOK_S)):
+            if self._clock.now().seconds_since(look.at) > RETRY_LOOK_S:
+                continue  # this process was held up: what was answered meanwhile is heard first
             self.sender.give_up()
             now_s = self._clock.monotonic()
             for (house, der_id), link in list(self._waiting.items()):

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
 from schemathesis.generation import GenerationMode
 
 from contracts.instant import Instant
@@ -66,6 +67,23 @@ def test_every_answer_is_as_the_openapi_says(
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_with_the_token_too(openapi: Any, mode: GenerationMode, method: str, path: str) -> None:
     check_operation(openapi[path][method], mode, headers={"Authorization": f"Bearer {TOKEN}"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [(method, path) for method, path in [*READING, *WRITING] if "{house}" in path]
+)
+def test_a_house_that_is_there_answers_as_the_openapi_says(
+    openapi: Any, server: Served, method: str, path: str
+) -> None:
+    operation = openapi[path][method]
+
+    @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    def check(case: Any) -> None:
+        case.path_parameters["house"] = HOUSE
+        case.call_and_validate(timeout=20, headers=server.bearer)
+
+    check()
 
 
 def test_what_a_house_is_asked(server: Served) -> None:

@@ -92,6 +92,7 @@ def test_safe_is_told_to_every_der_until_it_is_released() -> None:
             house.load_kw = 3.0
             await clock.sleep(12)
             await house.ask("safe", user="fire-brigade")
+            assert {t.current_output for t in (await house.hear(1.5)).telemetry} == {0}  # not at the next tick
             heard = await house.hear(50)
             assert {(c.setpoint_kw, c.setpoint_a) for c in heard.commands} == {(0, None), (None, 0)}
             assert {d.limit for d in heard.decisions} == {"safe state"}
