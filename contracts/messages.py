@@ -152,6 +152,18 @@ class DerTelemetry(Message, frozen=True, kw_only=True):
     """Of a device on one phase: which; absent if it does not tell."""
     target_soc_percent: Percent | None = None
     departure_at: Instant | None = None
+    presets_kw: Annotated[list[FlowKw], Meta(min_length=1, max_length=100)] | UnsetType = UNSET
+    """Flexible load: at what it can run, rising, beside standing still; others tell none of these six."""
+    preset_kw: FlowKw | UnsetType = UNSET
+    """What it is set to; it may still be on its way there."""
+    safe_kw: FlowKw | UnsetType = UNSET
+    """What it goes back to when nobody commands it."""
+    changing_until: Instant | UnsetType | None = UNSET
+    """When it has started or stopped; null: it does neither."""
+    managed: bool | UnsetType = UNSET
+    """Whether an orchestrator may set it."""
+    priority: Annotated[int, Meta(ge=-1000, le=1000)] | UnsetType = UNSET
+    """The higher, the sooner it gets power."""
     following: Literal["command", "safe"] = "safe"
     """Whether a valid command is in force, or the DER is in its own safe state."""
 
@@ -377,6 +389,46 @@ class OperatorRequest(Message, frozen=True, kw_only=True):
     def valid_until(self) -> Instant:
         """When it is too late to carry it out."""
         return self.issued_at.after(REQUEST_LIFE_S)
+
+
+class HeldDer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person has stopped."""
+
+    der_id: Id | None = None
+    """None: all of the house."""
+    mode: Literal["pause", "safe"]
+    user: Id
+    until: Instant | None = None
+
+
+class CarPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person has said of a car, in place of what its telemetry says."""
+
+    der_id: Id | None = None
+    """None: all cars of the house."""
+    until: Instant
+    departure_at: Instant | None = None
+    target_soc_percent: Percent | None = None
+
+
+class StandingOrders(Message, frozen=True, kw_only=True):
+    """What persons have ordered of a house and is in force, as the orchestrator keeps it."""
+
+    house: Id
+    issued_at: Instant
+    held: list[HeldDer] = []
+    car_plans: list[CarPlan] = []
+
+    def holds(self, der_id: str, now: Instant) -> bool:
+        """Whether a DER is stopped at this instant."""
+        return any(
+            held.der_id in (None, der_id) and (held.until is None or now < held.until) for held in self.held
+        )
+
+    def car_plan(self, der_id: str, now: Instant) -> CarPlan | None:
+        """What was said of a car; of it alone before what was said of all."""
+        plans = [plan for plan in self.car_plans if plan.der_id in (None, der_id) and now < plan.until]
+        return min(plans, key=lambda plan: plan.der_id is None, default=None)
 
 
 class StateRequest(Message, frozen=True, kw_only=True):

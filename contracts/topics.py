@@ -124,6 +124,7 @@ DER_ACK = _topic("{house}/der/{der_id}/ack", m.CommandAck, DeliveryClass.LIVE)
 SCHEDULE = _topic("{house}/optimizer/{der_id}/schedule", m.Schedule, DeliveryClass.STATE)
 SNAPSHOT = _topic("{house}/orchestrator/main/snapshot", m.PowerSnapshot, DeliveryClass.STATE)
 DECISION = _topic("{house}/orchestrator/{der_id}/decision", m.Decision, DeliveryClass.STATE)
+ORDERS = _topic("{house}/orchestrator/main/orders", m.StandingOrders, DeliveryClass.STATE)
 STATUS = _topic("{house}/{class}/{device}/status", m.Status, DeliveryClass.STATE)
 PRICE = _topic("{house}/price/{tariff}/forecast", m.PriceForecast, DeliveryClass.STATE)
 FORECAST = _topic("{house}/forecast/{kind}/issued", m.Forecast, DeliveryClass.STATE)
@@ -141,6 +142,7 @@ TOPICS: tuple[Topic[Any], ...] = (
     SCHEDULE,
     SNAPSHOT,
     DECISION,
+    ORDERS,
     STATUS,
     PRICE,
     FORECAST,

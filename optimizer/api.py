@@ -19,7 +19,7 @@ from optimizer.metrics import PlanCounts
 from optimizer.plan import PlanStatus
 from optimizer.service import OptimizerService, OverlapError
 from optimizer.settings import OptimizerSettings
-from optimizer.views import Dispatch, FullSchedule, dispatch_of, full_schedule_of, plain
+from optimizer.views import Dispatch, FullSchedule, Reasons, dispatch_of, full_schedule_of, plain, reasons_of
 from runtime.clock import Clock
 from runtime.logs import get_log
 from runtime.web import refusals, web_app
@@ -108,6 +108,7 @@ ENDPOINTS = {
     "GET /api/mpc/current_dispatch": "the battery power command",
     "GET /api/mpc/full_schedule": "the whole plan",
     "GET /api/mpc/status": "settings, counts, every battery and every peak",
+    "GET /api/mpc/reasons": "why the plan is as it is, step by step",
     "POST /api/mpc/trigger": "plan now",
 }
 
@@ -281,6 +282,12 @@ def _service_routes(
 
 
 def _plan_routes(view: PlansView, clock: Clock) -> list[Any]:
+    def planned(house: str | None, battery: str | None) -> Schedule:
+        schedule = view.schedule(house, battery)
+        if schedule is None:
+            raise HTTPException(status_code=503, detail="no plan yet: no battery has been heard")
+        return schedule
+
     @get("/api/mpc/current_dispatch", sync_to_thread=False, responses=CHOICE)
     def current_dispatch(house: House = None, battery: BatteryId = None) -> Dispatch:
         """The battery power command that holds now; without a valid plan, a fallback of 0 kW."""
@@ -289,10 +296,12 @@ def _plan_routes(view: PlansView, clock: Clock) -> list[Any]:
     @get("/api/mpc/full_schedule", sync_to_thread=False, responses=CHOICE | NOT_YET)
     def full_schedule(house: House = None, battery: BatteryId = None) -> FullSchedule:
         """The whole plan made last."""
-        schedule = view.schedule(house, battery)
-        if schedule is None:
-            raise HTTPException(status_code=503, detail="no plan yet: no battery has been heard")
-        return full_schedule_of(schedule)
+        return full_schedule_of(planned(house, battery))
+
+    @get("/api/mpc/reasons", sync_to_thread=False, responses=CHOICE | NOT_YET)
+    def reasons(house: House = None, battery: BatteryId = None) -> Reasons:
+        """Why the plan made last is as it is: price, limit and value of stored energy, step by step."""
+        return reasons_of(planned(house, battery))
 
     @post("/api/mpc/trigger", status_code=200, responses=CHOICE | NOT_YET | OVERLAP)
     async def trigger(house: House = None, battery: BatteryId = None) -> Dispatch:
@@ -301,4 +310,4 @@ def _plan_routes(view: PlansView, clock: Clock) -> list[Any]:
         await view.trigger(meant)
         return dispatch_of(view.schedule(meant, battery), clock.now())
 
-    return [current_dispatch, full_schedule, trigger]
+    return [current_dispatch, full_schedule, reasons, trigger]

@@ -7,12 +7,14 @@ from msgspec.structs import replace
 
 from contracts.instant import Instant
 from contracts.messages import (
+    CarPlan,
     DerTelemetry,
     Forecast,
     Message,
     MeterReading,
     PriceForecast,
     PvReading,
+    StandingOrders,
 )
 from optimizer.forecast import Outlook, Recorded
 from optimizer.peaks import MonthPeaks, Peak, UsualPeaks
@@ -71,6 +73,7 @@ class PlannerModel:
         self._batteries: dict[str, DerTelemetry] = {}
         self._cars: dict[str, DerTelemetry] = {}
         self._known = {"battery_storage": self._batteries, "electric_vehicle": self._cars}
+        self._orders = StandingOrders(house=house, issued_at=now)
         self._peaks = MonthPeaks(setup.tariff, () if remembered is None else remembered.peaks)
         if remembered is not None:
             self._peaks.resume(remembered.interval.start, remembered.interval.kwh)
@@ -88,6 +91,8 @@ class PlannerModel:
         match message:
             case DerTelemetry():
                 self._hear_der(message, now)
+            case StandingOrders():
+                self._orders = message
             case MeterReading() if self._is_news(message, now):
                 self._slot.has_pv = self._slot.has_pv or message.has_pv
                 # A grid meter beside PV says the load only together with the PV: that is in the PvReading.
@@ -141,7 +146,7 @@ class PlannerModel:
         """The house as it is measured now."""
         self._slot.advance(now)
         batteries = {der.der_id: der for der in self._fresh_batteries(now)}
-        cars = {der_id: der for der_id, der in self._cars.items() if _is_fresh(der, now)}
+        cars = {der.der_id: der for der in self._fresh_cars(now)}
         return Seen(
             batteries=frozenset(batteries),
             cars={
@@ -158,7 +163,7 @@ class PlannerModel:
 
     def has_ders(self, now: Instant) -> bool:
         """Whether there is a battery or a car to plan now."""
-        return bool(self._fresh_batteries(now)) or any(_is_fresh(der, now) for der in self._cars.values())
+        return bool(self._fresh_batteries(now) or self._fresh_cars(now))
 
     def plan_inputs(self, now: Instant) -> PlanInputs:
         """The forecasts from the step in hand on and, if there is a battery or a car, the problem."""
@@ -189,8 +194,7 @@ class PlannerModel:
             battery_of(der, ahead.prices.import_price, setup.degradation_cost)
             for der in self._fresh_batteries(now)
         ]
-        fresh_cars = sorted(der_id for der_id, der in self._cars.items() if _is_fresh(der, now))
-        cars = [car for der_id in fresh_cars if (car := car_of(self._cars[der_id], setup, start))]
+        cars = [car for der in self._fresh_cars(now) if (car := car_of(der, setup, start))]
         if not (batteries or cars):
             return None
         whole = as_one(batteries) if batteries else None
@@ -199,9 +203,20 @@ class PlannerModel:
         return pose(setup, ahead, batteries, cars, demand)
 
     def _fresh_batteries(self, now: Instant) -> list[DerTelemetry]:
-        """The batteries to plan, by their ids: those whose telemetry is fresh and complete."""
-        fresh = (der for _, der in sorted(self._batteries.items()) if _is_fresh(der, now))
+        """The batteries to plan, by their ids: fresh and complete telemetry, and stopped by nobody."""
+        fresh = (der for _, der in sorted(self._batteries.items()) if self._is_free(der, now))
         return [der for der in fresh if der.capacity_kwh and der.current_soc is not None]
+
+    def _fresh_cars(self, now: Instant) -> list[DerTelemetry]:
+        """The cars to plan, by their ids, with what persons have said of them."""
+        return [
+            _with_plan(der, self._orders.car_plan(der_id, now))
+            for der_id, der in sorted(self._cars.items())
+            if self._is_free(der, now)
+        ]
+
+    def _is_free(self, der: DerTelemetry, now: Instant) -> bool:
+        return _is_fresh(der, now) and not self._orders.holds(der.der_id, now)
 
     def _forecast(self, kind: Literal["load", "pv"], outlook: Outlook, now: Instant) -> Forecast:
         running_kw = self._slot.load_kw if kind == "load" else self._slot.pv_kw
@@ -289,6 +304,19 @@ def as_measured(inputs: PlanInputs, power_kw: float) -> PlanInputs:
     if problem is not None:
         problem = replace(problem, load_kw=load.power_kw, pv_kw=pv.power_kw)
     return replace(inputs, load=load, pv=pv, problem=problem)
+
+
+def _with_plan(der: DerTelemetry, plan: CarPlan | None) -> DerTelemetry:
+    """A car as somebody wants it: its own departure and target stand where that says nothing."""
+    if plan is None:
+        return der
+    return msgspec.structs.replace(
+        der,
+        departure_at=plan.departure_at or der.departure_at,
+        target_soc_percent=der.target_soc_percent
+        if plan.target_soc_percent is None
+        else plan.target_soc_percent,
+    )
 
 
 def _is_fresh(der: DerTelemetry, now: Instant) -> bool:

@@ -33,7 +33,7 @@ from runtime.logs import get_log
 from runtime.settings import Layered
 from runtime.store import Store
 
-HEARD = (topics.METER_READING, topics.PV_READING, topics.DER_TELEMETRY)
+HEARD = (topics.METER_READING, topics.PV_READING, topics.DER_TELEMETRY, topics.ORDERS)
 LOOK_S = 5.0
 """How often it is looked for houses that are due; so long at most waits one that has just appeared."""
 LOOKED_AT_ONCE = 50

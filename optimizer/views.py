@@ -1,5 +1,6 @@
 """What the HTTP API says of a plan: the MPC service's own JSON, made from a Schedule."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -33,6 +34,48 @@ class FullSchedule(msgspec.Struct, frozen=True, kw_only=True):
     peak_demand: Annotated[float, Meta(description="the highest import planned, kW")]
     solver_status: PlanStatus
     solver_time: Annotated[float, Meta(description="s")]
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why one step is as it is."""
+
+    start: datetime
+    battery_power_kw: float
+    import_price: Annotated[float, Meta(description="currency per kWh")]
+    limit: Annotated[str, Meta(description="what keeps the power from being another; price: nothing else")]
+    stored_value: Annotated[
+        float | None, Meta(description="what a kWh more in the battery after it would save")
+    ]
+
+
+class Reasons(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a plan is as it is."""
+
+    timestamp: Annotated[datetime, Meta(description="when it was planned")]
+    currency: str
+    violations: Annotated[list[str], Meta(description="the soft limits that it has to miss")]
+    steps: list[Reason]
+
+
+def reasons_of(schedule: Schedule) -> Reasons:
+    """A plan's prices, limits and values, step by step; none where nothing was solved."""
+    values: Sequence[float | None] = schedule.stored_value or [None] * len(schedule.limit)
+    told = zip(schedule.limit, values, strict=True)
+    return Reasons(
+        timestamp=plain(schedule.issued_at),
+        currency=schedule.currency,
+        violations=schedule.violations,
+        steps=[
+            Reason(
+                start=plain(schedule.start.after(i * schedule.step_s)),
+                battery_power_kw=schedule.battery_power_kw[i],
+                import_price=schedule.import_price[i],
+                limit=limit,
+                stored_value=value,
+            )
+            for i, (limit, value) in enumerate(told)
+        ],
+    )
 
 
 def dispatch_of(schedule: Schedule | None, now: Instant) -> Dispatch:

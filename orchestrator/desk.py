@@ -25,6 +25,7 @@ class Desk:
         audit: every request and what became of it.
         alerting: tells.
         decide: lets a house be decided at once.
+        tell: says on the bus what is in force in a house.
         counts: counts.
         clock: the time.
         log: the service's.
@@ -37,6 +38,7 @@ class Desk:
         audit: Audit,
         alerting: Alerting,
         decide: Callable[[HouseModel], None],
+        tell: Callable[[HouseModel], None],
         counts: Counts,
         clock: Clock,
         log: Log,
@@ -46,6 +48,7 @@ class Desk:
         self._audit = audit
         self._alerting = alerting
         self._decide = decide
+        self._tell = tell
         self._counts = counts
         self._clock = clock
         self._log = log
@@ -62,6 +65,7 @@ class Desk:
                 self._log.info("request", via=via, done=text)
                 name = f"operator-{request.action.replace('_', '-')}"
                 self._alerting.tell(Notice(request.house, name, "info", text))
+                self._tell(house)
                 self._decide(house)
             case Repeated(sentence=text):
                 self._write_down(request, via, "repeated", text)
@@ -79,6 +83,7 @@ class Desk:
             self._memory.keep_orders(self._houses)
         except StoreError as error:
             self._log.error("orders not stored", house=house, why=str(error))
+        self._tell(self._houses[house])
 
     def _carry_out(self, house: HouseModel, request: OperatorRequest, answer: Done) -> Answer:
         """Keep it first: what would not outlive a restart is refused. A safe state is not to be refused."""

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from contracts.ids import Id
 from contracts.instant import Instant
-from contracts.messages import ObjectivesChange, OperatorRequest
+from contracts.messages import CarPlan, HeldDer, ObjectivesChange, OperatorRequest, StandingOrders
 
 CLOCK_SKEW_S = 30.0
 """A request from further in the future means that a clock is wrong, or somebody."""
@@ -79,6 +79,27 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
         """What was said of a car, or of all of them."""
         plan = self.ev_plans.get(der_id) or self.ev_plans.get(HOUSE)
         return None if plan is None or _is_over(plan.until, now) else plan
+
+
+def standing(house: str, orders: Orders, now: Instant) -> StandingOrders:
+    """The message that tells the others what is in force."""
+    return StandingOrders(
+        house=house,
+        issued_at=now,
+        held=[
+            HeldDer(der_id=key or None, mode=hold.mode, user=hold.user, until=hold.until)
+            for key, hold in orders.holds.items()
+        ],
+        car_plans=[
+            CarPlan(
+                der_id=key or None,
+                until=plan.until,
+                departure_at=plan.departure_at,
+                target_soc_percent=plan.target_soc_percent,
+            )
+            for key, plan in orders.ev_plans.items()
+        ],
+    )
 
 
 class Done(NamedTuple):

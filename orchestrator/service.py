@@ -22,6 +22,7 @@ from orchestrator.inputs import HouseLimits
 from orchestrator.issuer import Issuer, Standing
 from orchestrator.memory import Mark, Memory
 from orchestrator.model import HouseModel
+from orchestrator.requests import standing
 from orchestrator.sender import Posting, Sender
 from orchestrator.settings import DEFAULT_ISSUER, OrchestratorSettings
 from runtime.clock import Clock
@@ -95,6 +96,7 @@ class OrchestratorService:
             audit or Audit(None),
             self.alerting,
             self._decide_now,
+            self._tell_orders,
             self.counts,
             clock,
             self._log,
@@ -158,7 +160,14 @@ class OrchestratorService:
         limits = HouseLimits(**{field: getattr(settings, field) for field in HouseLimits.__struct_fields__})
         house = HouseModel(name, limits, zone_of(settings.timezone), self._memory.orders_of(name))
         self.houses[name] = house
+        if house.orders.holds or house.orders.ev_plans:
+            self._tell_orders(house)  # of an earlier life: nobody may have kept it
         return house
+
+    def _tell_orders(self, house: HouseModel) -> None:
+        orders = standing(house.house, house.orders, self._clock.now())
+        address = self._address(topics.ORDERS, house.house)
+        self.sender.send((house.house, topics.ORDERS.pattern), [(address, orders)])
 
     def _hear_ack(self, house: HouseModel, ack: CommandAck) -> None:
         if self.issuer.is_ours(ack):

@@ -29,6 +29,7 @@ from optimizer.memory import FILE as MEMORY
 from optimizer.memory import open_memory
 from optimizer.service import OptimizerService
 from optimizer.settings import OptimizerSettings
+from orchestrator.audit import Audit
 from orchestrator.service import Mark, OrchestratorService
 from orchestrator.settings import OrchestratorSettings
 from pvsim.service import PvsimService
@@ -164,7 +165,12 @@ class Neighbourhood:
         )
         mark = Store(None if keep is None else site.orchestrator.base.mark_path, Mark, Mark())
         self.orchestrator = OrchestratorService(
-            site.orchestrator, faults.bus(bus, "orchestrator"), clock, self._middle, mark
+            site.orchestrator,
+            faults.bus(bus, "orchestrator"),
+            clock,
+            self._middle,
+            mark,
+            None if keep is None else Audit(site.orchestrator.base.audit_path),
         )
         self.recorder = RecorderService(site.recorder, bus, clock, self._sink)
         self._presences: list[tuple[Bus, Address[Status]]] = [

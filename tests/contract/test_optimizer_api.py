@@ -25,6 +25,7 @@ ROUTES = [
     ("get", "/api/mpc/status"),
     ("get", "/api/mpc/current_dispatch"),
     ("get", "/api/mpc/full_schedule"),
+    ("get", "/api/mpc/reasons"),
     ("post", "/api/mpc/trigger"),
 ]
 
@@ -287,3 +288,14 @@ def test_an_overlapping_run_is_refused_and_counted() -> None:
         codes = Counter(answer.status_code for answer in answers)
         assert set(codes) == {200, 409}
         assert served.get("/api/mpc/status").json()["skipped_runs"] == codes[409]
+
+
+def test_each_step_says_why(server: Served) -> None:
+    told = server.get("/api/mpc/reasons").json()
+    plan = server.get("/api/mpc/full_schedule").json()
+    assert told["currency"] == "CRC"
+    assert [step["battery_power_kw"] for step in told["steps"]] == plan["battery_power_schedule"]
+    for step in told["steps"]:
+        assert step["limit"]
+        assert step["import_price"] > 0
+        assert step["stored_value"] >= 0

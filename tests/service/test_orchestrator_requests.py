@@ -10,7 +10,7 @@ from broker.transport import Outgoing
 from contracts import topics
 from contracts.codec import encode
 from contracts.instant import Instant
-from contracts.messages import ObjectivesChange, OperatorRequest
+from contracts.messages import ObjectivesChange, OperatorRequest, StandingOrders
 from contracts.topics import DeliveryClass
 from der_controller.settings import BatteryTable, CarTable
 from orchestrator.service import Mark
@@ -92,7 +92,7 @@ def test_safe_is_told_to_every_der_until_it_is_released() -> None:
             house.load_kw = 3.0
             await clock.sleep(12)
             await house.ask("safe", user="fire-brigade")
-            assert {t.current_output for t in (await house.hear(1.5)).telemetry} == {0}  # not at the next tick
+            assert {t.current_output for t in (await house.hear(1.5)).telemetry} == {0}
             heard = await house.hear(50)
             assert {(c.setpoint_kw, c.setpoint_a) for c in heard.commands} == {(0, None), (None, 0)}
             assert {d.limit for d in heard.decisions} == {"safe state"}
@@ -277,5 +277,31 @@ def test_what_can_t_be_kept_is_refused_but_a_safe_state_takes_effect(tmp_path: P
             await clock.sleep(1)
             assert house.orchestrator.houses[HOUSE].orders.holds
             assert house.orchestrator.counts.not_audited == 2
+
+    run_virtual(main)
+
+
+def test_what_is_in_force_is_told_to_the_others_and_told_again_after_a_restart(tmp_path: Path) -> None:
+    async def main(clock: VirtualClock) -> None:
+        devices = {"battery": BatteryTable(), "ev": CarTable(**AT_HOME)}
+        leaves = clock.now().after(5 * 3600)
+
+        async def told(house: House) -> StandingOrders:
+            async with house.bus.subscribe(topics.ORDERS) as deliveries:
+                return (await anext(deliveries)).message
+
+        async with House(clock, devices, state=tmp_path) as house:
+            await house.hear(12)
+            await house.ask("ev_plan", der_id="ev", departure_at=leaves, target_soc_percent=95.0)
+            await house.ask("pause", request_id="r2", der_id="battery")
+            await house.hear(12)
+            orders = await told(house)
+            assert orders.holds("battery", clock.now())
+            plan = orders.car_plan("ev", clock.now())
+            assert plan is not None
+            assert (plan.departure_at, plan.target_soc_percent) == (leaves, 95.0)
+        async with House(clock, devices, state=tmp_path) as house:
+            await house.hear(12)
+            assert (await told(house)).holds("battery", clock.now())
 
     run_virtual(main)

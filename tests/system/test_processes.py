@@ -63,6 +63,7 @@ def test_separate_processes_on_real_brokers_give_the_same_readings(
             "WATTBUS_SPEED": str(SPEED),
             "WATTBUS_START": str(start),
             "WATTBUS_OPTIMIZER_SERVICE_PORT": "0",
+            "WATTBUS_ORCHESTRATOR_SERVICE_PORT": "0",
         }
         stack.enter_context(service("recorder", cwd=tmp_path / "recorder", **env))
         stack.enter_context(service("pvsim", cwd=tmp_path / "pvsim", **env))

@@ -7,7 +7,7 @@ import pytest
 
 from contracts.codec import decode_hook, encode_hook
 from contracts.instant import Instant
-from contracts.messages import DerTelemetry, MeterReading, PvReading
+from contracts.messages import CarPlan, DerTelemetry, HeldDer, MeterReading, PvReading, StandingOrders
 from energy.tariff import load_tariff
 from optimizer.forecast import Outlook
 from optimizer.model import PlanInputs, PlannerModel, Remembered, as_measured, fresh_outlooks
@@ -359,3 +359,37 @@ def test_a_plan_becomes_a_schedule() -> None:
     assert schedule.currency == "CRC"
     assert schedule.total_cost == pytest.approx(schedule.energy_cost + schedule.demand_cost)
     assert inputs.prices.import_price[0] == 26.0
+
+
+def orders(**what: Any) -> StandingOrders:
+    return StandingOrders(house="house-a", issued_at=START, **what)
+
+
+def test_what_a_person_has_stopped_is_not_planned_until_it_ends() -> None:
+    house = model()
+    for der_id in ("one", "two"):
+        house.hear(der(START, der_id=der_id), START)
+    until = START.after(10)
+    house.hear(orders(held=[HeldDer(der_id="one", mode="pause", user="ana", until=until)]), START)
+    assert [battery.der_id for battery in problem_of(house.plan_inputs(START)).batteries] == ["two"]
+    assert len(problem_of(house.plan_inputs(until)).batteries) == 2
+    house.hear(orders(held=[HeldDer(mode="safe", user="ana")]), START)
+    assert not house.has_ders(until)
+    house.hear(orders(), START)
+    assert house.has_ders(until)
+
+
+def test_what_a_person_says_of_a_car_stands_in_place_of_its_own_plan() -> None:
+    house, leaves = model(), START.after(4 * 3600)
+    fields = {"type": "electric_vehicle", "connected": True, "departure_at": START.after(8 * 3600)}
+    house.hear(der(START, der_id="ev", target_soc_percent=60.0, **fields), START)
+
+    def planned(now: Instant) -> tuple[float, int]:
+        car = problem_of(house.plan_inputs(now)).cars[0]
+        return car.target_soc_percent, car.departure_step
+
+    assert planned(START) == (60.0, 32)
+    told = CarPlan(der_id="ev", until=START.after(20), departure_at=leaves, target_soc_percent=90.0)
+    house.hear(orders(car_plans=[CarPlan(until=leaves, target_soc_percent=70.0), told]), START)
+    assert planned(START) == (90.0, 16)
+    assert planned(START.after(20)) == (70.0, 32)
