@@ -1,4 +1,4 @@
-"""The optimizer's plans: the fast backend beside CVXPY on the same problems, where its time goes, and 1,000 houses."""
+"""The optimizer's plans: beside CVXPY on the same problems, where the time goes, and 1,000 houses."""
 
 import gc
 import random
@@ -165,15 +165,16 @@ class Stopwatch:
 def _houses() -> None:
     """All houses planned anew, then once more a quarter of an hour later."""
     houses, solver = [House(seed) for seed in range(HOUSES)], Solver()
-    plans: list[Plan] = []
+    plans: dict[str, Plan] = {}
     for run, what in enumerate(("first plans, compiling included", "re-planned")):
         problems = [house.problem(4 * DAY + run) for house in houses]
         began = time.perf_counter()
-        plans = [solver.plan(problem, str(i)) for i, problem in enumerate(problems)]
+        for i, problem in enumerate(problems):
+            plans[str(i)] = solver.plan(problem, str(i))
         took = time.perf_counter() - began
-        assert all(plan.status == "optimal" for plan in plans)  # noqa: S101
+        assert all(plan.status == "optimal" for plan in plans.values())  # noqa: S101
         report(f"{HOUSES} houses, {what}", took, "s", f"to reach: {HOUSES_S:g}")
-        for house, plan in zip(houses, plans, strict=True):
+        for house, plan in zip(houses, plans.values(), strict=True):
             house.go_on(plan)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     report("memory of the process then, at its highest", peak_mb, "MB", f"to reach: {RSS_MB:g}")
@@ -181,7 +182,7 @@ def _houses() -> None:
 
 def _beside_cvxpy(watch: Stopwatch) -> None:
     """The same problems by the fast backend, by CVXPY with DPP, and by CVXPY anew each time."""
-    fast, whole, cold = Solver(), Solver(), Solver()
+    whole, cold = Solver(), Solver()
     problems = list(rolled())
     program = Program(structure_of(problems[0], modes=False))
     exact = Exact(program.structure, problems[0])
@@ -194,13 +195,10 @@ def _beside_cvxpy(watch: Stopwatch) -> None:
             continue
         watch.run("fast backend, whole plan, cold", lambda p=problem: cold.plan(p))
         watch.run("CVXPY with DPP, HiGHS", lambda p=problem: _solve(program, p))
-        watch.run(
-            "CVXPY rebuilt, HiGHS", lambda p=problem: _solve(Program(structure_of(p, modes=False)), p)
-        )
+        watch.run("CVXPY rebuilt, HiGHS", lambda p=problem: _solve(Program(structure_of(p, modes=False)), p))
         difference = abs(answer.solved.cost - program.problem.value) / abs(program.problem.value)
         assert difference < 1e-6, difference  # noqa: PLR2004, S101
         assert plan.status == "optimal"  # noqa: S101
-    del fast
 
 
 def _solve(program: Program, problem: Problem) -> None:
@@ -219,10 +217,14 @@ def _parts(watch: Stopwatch) -> None:
         parameters = watch.run("  its parameters", lambda p=problem: parameters_of(p))
         numbers = watch.run("  its numbers", lambda q=parameters, e=exact: e.linear.numbers(q))
         basis = exact.basis
-        watch.run("  HiGHS: numbers in, solution out", lambda n=numbers, b=basis, e=exact: e.highs.solve(n, None, b))
+        watch.run(
+            "  HiGHS: numbers in, solution out", lambda n=numbers, b=basis, e=exact: e.highs.solve(n, None, b)
+        )
         exact.answer(problem, basis)
         powers = [plan.ders[0].power_kw], [], plan.curtailed_kw
-        watch.run("  what follows from the powers", lambda p=problem, a=powers: plan_of(p, *a, status="optimal"))
+        watch.run(
+            "  what follows from the powers", lambda p=problem, a=powers: plan_of(p, *a, status="optimal")
+        )
         watch.run("  what limits each step", lambda p=problem, a=plan: limits_of(a, p))
         watch.run("  its plan is checked", lambda p=problem, a=plan: check(a, p))
 

@@ -76,7 +76,7 @@ class Exact:
             solved = self._solve(numbers, whole, basis, left_s)
             if solved.x is None:
                 return self._answer(solved, parameters)
-            more = self._broken(solved.x, parameters) & ~whole
+            more = self._broken(solved.x, parameters, whole) & ~whole
             if not more.any():
                 return self._answer(solved, parameters)
             if solved.outcome != "optimal":
@@ -120,19 +120,20 @@ class Exact:
             whole[columns["buying"][is_paid_to_turn_round(problem)]] = True
         return whole
 
-    def _broken(self, x: np.ndarray, parameters: Parameters) -> np.ndarray:
-        """The columns that must be binary too, as the solution shows."""
-        whole = np.zeros(len(x), bool)
+    def _broken(self, x: np.ndarray, parameters: Parameters, whole: np.ndarray) -> np.ndarray:
+        """The columns that must be binary too, as a solution with some binaries shows."""
+        more = np.zeros(len(x), bool)
         columns = self.linear.columns
         if "charging" in columns:
             both = np.minimum(x[columns["P_charge"]], x[columns["P_discharge"]]) > LEAST_KW
-            whole[columns["charging"][both]] = True
+            more[columns["charging"][both]] = True
         if "car_on" in columns:
-            power, there = x[columns["P_car"]], parameters["car_max"] > 0
+            power, there, on = x[columns["P_car"]], parameters["car_max"] > 0, columns["car_on"]
             too_little = (power > LEAST_KW) & (power < parameters["car_min"] - LEAST_KW)
-            # All of a car's steps at once: else what one may not do goes to the next, and so on.
-            whole[columns["car_on"][there & too_little.any(axis=1, keepdims=True)]] = True
-        return whole
+            # What a step may not do goes to the next: if it happens again, all of the car's steps are binary.
+            again = whole[on].any(axis=1, keepdims=True) & too_little.any(axis=1, keepdims=True)
+            more[on[too_little | (there & again)]] = True
+        return more
 
     def _powers(self, x: np.ndarray, name: str) -> np.ndarray:
         """A variable's numbers; no rows where the structure has none."""
@@ -148,7 +149,7 @@ class Exact:
             self._battery_kw(x, parameters),
             np.where(car_kw > LEAST_KW, car_kw, 0.0),
             self._powers(x, "P_curtailed"),
-            np.empty((0, 0)) if solved.row_dual is None else self._stored_value(solved.row_dual, parameters),
+            self._stored_value(x, solved.row_dual, parameters),
         )
 
     def _battery_kw(self, x: np.ndarray, parameters: Parameters) -> np.ndarray:
@@ -161,15 +162,26 @@ class Exact:
         power: np.ndarray = stored / np.where(stored > 0, per_charge, per_discharge)
         return power
 
-    def _stored_value(self, row_dual: np.ndarray, parameters: Parameters) -> np.ndarray:
-        """From what one more on the right side of the rules for stored energy would cost."""
-        rows = self.linear.rows
+    def _stored_value(self, x: np.ndarray, row_dual: np.ndarray | None, parameters: Parameters) -> np.ndarray:
+        """From what one more on the right side of the rules for stored energy costs."""
+        if row_dual is None:
+            return np.empty((0, 0))
         values = [np.empty((0, self._structure.steps))]
         if self._structure.batteries:
-            # The rule is: stored before - stored after + charged - discharged = 0.
-            values.append(row_dual[rows["storage"][0]])
+            # Stored after a step = stored before it + charged - discharged; after the last one, it is kept.
+            steps, end = (-row_dual[row] for row in self.linear.rows["storage"])
+            values.append(np.column_stack([steps[:, 1:], end]))
         if self._structure.cars:
-            need, room = (np.abs(row_dual[row])[:, None] for row in rows["cars"][2:])
-            values.append((need - room) * (parameters["car_gain"] > 0))
+            values.append(self._car_value(x, row_dual, parameters))
         rounded = np.round(np.nan_to_num(np.concatenate(values)), VALUE_DIGITS)
         return np.clip(rounded, -VALUE_MAX, VALUE_MAX) + 0.0
+
+    def _car_value(self, x: np.ndarray, row_dual: np.ndarray, parameters: Parameters) -> np.ndarray:
+        """Of the rules for its target and its room; once it has charged its last, more would save nothing."""
+        need, room = (np.abs(row_dual[row])[:, None] for row in self.linear.rows["cars"][2:])
+        charges = x[self.linear.columns["P_car"]] > LEAST_KW
+        short = x[self.linear.columns["E_short"]][:, None] > LEAST_KW
+        until_then = np.flip(np.logical_or.accumulate(np.flip(charges, axis=1), axis=1), axis=1)
+        later = np.column_stack([until_then[:, 1:], np.zeros(len(charges), bool)])
+        value: np.ndarray = (need - room) * (later | short) * (parameters["car_gain"] > 0)
+        return value

@@ -14,7 +14,7 @@ Basis = highspy.HighsBasis
 GAP = 1e-6
 """How far from the optimum a mixed-integer solution may be, as a share of it."""
 NODES_MAX = 2000
-"""Branches of a mixed-integer program before it is stopped, which unlike a time is the same on every machine."""
+"""Branches of a mixed-integer program before it is stopped: unlike a time, the same on every machine."""
 OPTIONS = {
     "output_flag": False,
     "threads": 1,
@@ -37,7 +37,7 @@ class Solved(NamedTuple):
 
     outcome: Outcome
     told: str
-    """HiGHS's own word for it."""
+    """HiGHS's word for it."""
     x: np.ndarray | None
     """The best it has found, if anything."""
     row_dual: np.ndarray | None
@@ -92,7 +92,7 @@ class Highs:
         solution = highs.getSolution()
         return Solved(
             outcome,
-            highs.modelStatusToString(status),
+            _told(highs.modelStatusToString(status)),
             np.array(solution.col_value) if usable else None,
             np.array(solution.row_dual) if usable and whole is None else None,
             float(information.objective_function_value),
@@ -123,3 +123,8 @@ class Highs:
             numbers.values,
             np.zeros(columns, np.int32) if whole is None else whole.astype(np.int32),
         )
+
+
+def _told(word: str) -> str:
+    # It calls its limit of branches one of solutions.
+    return word.lower().replace("solution limit", f"limit of {NODES_MAX} branches")
