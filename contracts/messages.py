@@ -246,6 +246,11 @@ class Schedule(Message, frozen=True, kw_only=True):
                 f"soc_percent has {len(self.soc_percent)} values: one more than steps are needed"
             )
 
+    @property
+    def is_solved(self) -> bool:
+        """Whether it is worth following: optimal, or the best that was found in time."""
+        return self.status == "optimal" or (self.status == "fallback" and bool(self.limit))
+
 
 class PowerSnapshot(Message, frozen=True, kw_only=True):
     """A house at one instant. grid + pv - curtailed = load + ev + battery, to 1e-9 kW."""
