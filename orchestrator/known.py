@@ -94,7 +94,7 @@ class Known:
     def schedule_of(self, der_id: str, now: Instant) -> tuple[Schedule, int] | None:
         """A DER's plan and the step in hand, if it is fresh and was really solved."""
         plan = self._schedules.get(der_id)
-        if plan is None or plan.status != "optimal" or now >= plan.valid_until:
+        if plan is None or not plan.is_solved or now >= plan.valid_until:
             return None
         if not -CLOCK_SKEW_S <= now.seconds_since(plan.issued_at) <= SCHEDULE_FRESH_S:
             return None
