@@ -4,11 +4,16 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from hypothesis import settings
+
 from broker.bus import PlanesBus
 from broker.memory import MemoryTransport
 from broker.quarantine import Quarantine
 from contracts.instant import Instant
 from runtime.clock import Clock, VirtualClock, VirtualLoop
+
+# The same examples each time; `pytest --hypothesis-profile=default` looks for new ones.
+settings.load_profile("ci")
 
 START = Instant.parse("2024-07-01T12:00:00Z")
 T = TypeVar("T")

@@ -297,14 +297,16 @@ def _check_connection(flows: Flows, i: PowerFlowInputs, c: Constraints, o: Econo
         if i.phase_a is None:  # all that batteries have goes into the fuse's protection
             able_kw = sum(_able_kw(state, c, charging=False) for state in i.batteries)
             assert -snapshot.battery_power_kw == pytest.approx(
-                min(able_kw, _or(p.max_battery_discharge_kw, 1e5))
+                min(able_kw, _or(p.max_battery_discharge_kw, 1e5)), abs=EPS_KW
             )
     if snapshot.curtailed_kw > 1e-6 and i.phase_a is None and (o.import_price is None or o.import_price >= 0):
         # Nothing is curtailed while it can be exported or stored.
         export_kw = 0.0 if o.export_price is not None and o.export_price < 0 else p.max_grid_export_kw
-        assert snapshot.grid_export_kw == pytest.approx(export_kw)
+        assert snapshot.grid_export_kw == pytest.approx(export_kw, abs=EPS_KW)
         able_kw = sum(_able_kw(state, c, charging=True) for state in i.batteries)
-        assert snapshot.battery_power_kw == pytest.approx(min(able_kw, _or(p.max_battery_charge_kw, 1e5)))
+        assert snapshot.battery_power_kw == pytest.approx(
+            min(able_kw, _or(p.max_battery_charge_kw, 1e5)), abs=EPS_KW
+        )
 
 
 def _check_phases(flows: Flows, i: PowerFlowInputs, c: Constraints, o: EconomicObjectives) -> None:
