@@ -162,6 +162,7 @@ class Mpc:
             import_price=period.import_price,
             scheduled_kw={"battery": self._plan.ders[0].power_kw[k]},
             scheduled_grid_kw=self._plan.grid_kw[k],
+            grid_ceiling_kw=self._plan.grid_ceiling_kw[k] if self._plan.grid_ceiling_kw else 0.0,
             demand_priced=period.demand_price > 0,
         )
 
@@ -173,8 +174,9 @@ class Mpc:
         assert problem is not None, "the battery has just been heard"  # noqa: S101
         if not self._peak_aware:
             bare = [msgspec.structs.replace(period, expected_kw=()) for period in problem.demand]
-            problem = msgspec.structs.replace(problem, demand=bare)
-        self._plan, self._made = self._solver.plan(problem), i
+            plain = [msgspec.structs.replace(battery, reserve_value=()) for battery in problem.batteries]
+            problem = msgspec.structs.replace(problem, demand=bare, batteries=plain)
+        self._plan, self._made = self._solver.plan(problem, "house"), i
         self.plans += 1
 
     def _hear(self, i: int, state: BatteryState, battery_kw: float) -> None:

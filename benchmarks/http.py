@@ -21,6 +21,7 @@ QUESTIONS = 200
 RATE_PER_S = 200.0
 """Of all together."""
 LIMIT_MS = 20.0
+REQUEST = b"GET /api/mpc/current_dispatch HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 CSV = Path(__file__).parents[1] / "examples" / "data" / "fr_house_30min.csv"
 
 
@@ -44,22 +45,33 @@ def service(name: str, port: int, folder: Path, **env: str) -> Iterator[str]:
             process.terminate()
 
 
-async def _ask(port: int, took_ms: list[float], begin: float) -> None:
-    """One battery controller: asks at its rate on one connection.
+async def _ask(port: int, request: bytes, rate_per_s: float, took_ms: list[float], begin: float) -> None:
+    """One of so many alike: asks at its rate on one connection.
 
     A question that the one before has held up counts from when it should have been asked.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for i in range(QUESTIONS):
-        due = begin + i * CONTROLLERS / RATE_PER_S
+        due = begin + i * CONTROLLERS / rate_per_s
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        writer.write(b"GET /api/mpc/current_dispatch HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200"):
             raise RuntimeError(head.decode())
         await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
         took_ms.append((time.perf_counter() - due) * 1000)
     writer.close()
+
+
+async def paced(
+    port: int, request: bytes, rate_per_s: float, took_ms: list[float] | None = None
+) -> list[float]:
+    """The times of all answers [ms], at that rate over several connections."""
+    took_ms = [] if took_ms is None else took_ms
+    begin = time.perf_counter() + 0.2
+    spread = [begin + i / rate_per_s for i in range(CONTROLLERS)]
+    await asyncio.gather(*(_ask(port, request, rate_per_s, took_ms, at) for at in spread))
+    return took_ms
 
 
 async def _load(port: int, *, planning: bool) -> tuple[list[float], int]:
@@ -73,9 +85,8 @@ async def _load(port: int, *, planning: bool) -> tuple[list[float], int]:
             while len(took_ms) < CONTROLLERS * QUESTIONS:
                 plans += (await http.post("/api/mpc/trigger")).is_success
 
-    begin = time.perf_counter() + 0.2
-    spread = [begin + i / RATE_PER_S for i in range(CONTROLLERS)]
-    await asyncio.gather(*(_ask(port, took_ms, at) for at in spread), *([plan()] if planning else []))
+    load = paced(port, REQUEST, RATE_PER_S, took_ms)
+    await asyncio.gather(load, *([plan()] if planning else []))
     return took_ms, plans
 
 

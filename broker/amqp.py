@@ -11,26 +11,17 @@ import asyncio
 import itertools
 import logging
 import math
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, AbstractQueue
 from aio_pika.connection import make_url
-from aio_pika.exceptions import (
-    CONNECTION_EXCEPTIONS,
-    AuthenticationError,
-    ChannelPreconditionFailed,
-    DeliveryError,
-    InvalidFrameError,
-    ProbableAuthenticationError,
-    PublishError,
-)
-from aiormq.exceptions import ChannelAccessRefused, ConnectionClosed, ConnectionNotAllowed
 from pamqp.common import FieldTable
 
+from broker.amqp_errors import translated
 from broker.backoff import redact, wait_for_broker
-from broker.errors import BusError, BusRefusedError, BusUnavailableError, NotRoutedError
+from broker.errors import BusError, BusRefusedError, BusUnavailableError
 from broker.transport import Filter, Incoming, Outgoing
 from contracts.topics import DeliveryClass
 from runtime.logs import Log, get_log
@@ -52,8 +43,6 @@ CONNECT_WITHIN_S = 10.0
 ANSWER_WITHIN_S = 10.0
 HEARTBEAT_S = 3
 """aiormq gives up after three missed ones and their grace: a dead peer is seen within 13 s."""
-
-_NOT_ALLOWED = 530
 
 # Their lines name the user and carry tracebacks; whatever matters is said in ours.
 for _library in ("aio_pika", "aiormq"):
@@ -128,6 +117,7 @@ class AmqpTransport:
         self._keeping: asyncio.Task[None] | None = None
         self._subscriptions: set[_Subscription] = set()
         self._numbers = itertools.count()
+        self._newest: dict[str, Outgoing] = {}
 
     @property
     def connected(self) -> bool:
@@ -156,11 +146,7 @@ class AmqpTransport:
     async def publish(self, out: Outgoing) -> None:
         link = self._up()
         if out.delivery is DeliveryClass.READING:
-            await self._send(link.readings, out, keep=True)
-            try:
-                await self._send(link.unconfirmed, out, keep=False)
-            except BusError as error:
-                self._log.debug("reading kept, but not shown", topic=out.name, why=str(error))
+            await self._publish_reading(link, out)
         elif out.delivery is DeliveryClass.LIVE:
             await self._send(link.unconfirmed, out, keep=False)
         else:
@@ -182,9 +168,21 @@ class AmqpTransport:
 
     async def declare(self, filters: tuple[Filter, ...], durable: str) -> None:
         link = self._up()
-        with _translated(self._where):
+        with translated(self._where):
             async with asyncio.timeout(ANSWER_WITHIN_S), link.connection.channel() as channel:
                 await _durable_queue(channel, filters, durable)
+
+    async def _publish_reading(self, link: _Link, out: Outgoing) -> None:
+        if out.is_news:
+            self._newest[out.name] = out
+        await self._send(link.readings, out, keep=True)
+        # Of many on their way at once, the newest is shown: it costs as much as keeping it.
+        if not out.is_news or self._newest.get(out.name) is not out:
+            return
+        try:
+            await self._send(link.unconfirmed, out, keep=False)
+        except BusError as error:
+            self._log.debug("reading kept, but not shown", topic=out.name, why=str(error))
 
     async def _send(self, exchange: AbstractExchange, out: Outgoing, *, keep: bool) -> None:
         message = aio_pika.Message(
@@ -195,7 +193,7 @@ class AmqpTransport:
             # Another for each attempt: aiormq finds by it which of those in flight came back.
             message_id=f"{self._client}-{next(self._numbers)}",
         )
-        with _translated(out.name if keep else self._where):
+        with translated(out.name if keep else self._where):
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 await exchange.publish(message, _key(out.name), mandatory=keep)
 
@@ -209,7 +207,7 @@ class AmqpTransport:
         connection = aio_pika.Connection(self._url)
         link = _Link(connection)
         try:
-            with _translated(self._where, user=self._url.user):
+            with translated(self._where, user=self._url.user):
                 await connection.connect(timeout=CONNECT_WITHIN_S)
                 async with asyncio.timeout(ANSWER_WITHIN_S):
                     await link.open()
@@ -262,7 +260,7 @@ class _Subscription:
         if self._durable is not None:
             while not self._arrived.empty():
                 self._arrived.get_nowait()  # not read yet: it comes again from the broker, in its order
-        with _translated(self._where):
+        with translated(self._where):
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 channel = await link.connection.channel(publisher_confirms=False)
                 try:
@@ -282,7 +280,7 @@ class _Subscription:
             return
         channel.close_callbacks.discard(self._link.lose)
         try:
-            with _translated(self._where):
+            with translated(self._where):
                 await channel.close()
         except BusUnavailableError as error:
             self._log.debug("channel was gone already", why=str(error))
@@ -326,7 +324,7 @@ class _AmqpIncoming:
         if message is None:
             return
         try:
-            with _translated(self.name):
+            with translated(self.name):
                 await message.ack()
         except BusUnavailableError:
             self._log.debug("acknowledged after its channel was lost: it comes again", topic=self.name)
@@ -357,44 +355,3 @@ async def _bind(queue: AbstractQueue, exchange: str, filters: tuple[Filter, ...]
 
 def _key(name: str) -> str:
     return name.replace("/", ".")
-
-
-@contextmanager
-def _translated(where: str, user: str | None = None) -> Iterator[None]:
-    """Turn aio-pika's errors into ours."""
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        # aiormq cancels what waits on a connection that is lost; nobody cancelled us.
-        raise BusUnavailableError(f"{where}: the connection to the broker was lost") from error
-    except TimeoutError as error:
-        raise BusUnavailableError(f"{where}: the broker did not answer in time") from error
-    except CONNECTION_EXCEPTIONS as error:
-        raise _ours(error, where, user) from error
-
-
-def _ours(error: Exception, where: str, user: str | None) -> BusError:
-    match error:
-        case ProbableAuthenticationError() | AuthenticationError():
-            return BusRefusedError(f"{where}: the broker refused user {user}: check user and password")
-        case ConnectionNotAllowed() | ChannelAccessRefused():
-            return BusRefusedError(f"{where}: the broker refused: {error}")
-        case ConnectionClosed(args=(int(code), *said)) if code == _NOT_ALLOWED:
-            return BusRefusedError(f"{where}: the broker refused: {' '.join(map(str, said))}")
-        case InvalidFrameError() if "Connection.OpenOk" in str(error):  # all that is left of its reason
-            return BusRefusedError(
-                f"{where}: the broker refused the vhost: check the end of its URL, and rights"
-            )
-        case ChannelPreconditionFailed():
-            return BusRefusedError(f"{where}: {error}: delete that queue or exchange, once it is empty")
-        case PublishError():
-            return NotRoutedError(
-                f"{where}: no durable queue takes it; start the recorder, or declare its queue"
-            )
-        case DeliveryError():
-            return BusUnavailableError(f"{where}: the broker did not take it: a durable queue is full")
-        case _:
-            return BusUnavailableError(f"{where}: no broker there: {str(error) or type(error).__name__}")

@@ -12,15 +12,18 @@ from broker.transport import Filter, Incoming, Outgoing, Transport, matches
 from contracts import topics
 from contracts.codec import decode_at, encode
 from contracts.errors import ContractError
-from contracts.messages import Message, StateRequest
+from contracts.instant import Instant
+from contracts.messages import Alert, Message, StateRequest
 from contracts.topics import Address, DeliveryClass, Topic
 from runtime.clock import Clock
 from runtime.logs import get_log
 
 M = TypeVar("M", bound=Message)
 
+NEWS_S = 30.0
+"""An older reading says nothing of how things are now."""
 _ADDRESSES_MAX = 100_000
-"""Names a subscription remembers; a hostile flood of names clears the memory, never fills it."""
+"""Names that are remembered; a hostile flood of names clears the memory, never fills it."""
 
 
 class PlanesBus:
@@ -38,6 +41,7 @@ class PlanesBus:
         self._refusals = Quarantine(None, clock)
         self._log = get_log("broker")
         self._states: dict[str, Outgoing] = {}
+        self._told: dict[str, Instant] = {}
         self._answering: asyncio.Task[None] | None = None
         self._answering_begins = asyncio.Lock()
         self._open = AsyncExitStack()
@@ -59,8 +63,9 @@ class PlanesBus:
         out = Outgoing(address.name, encode(message), delivery, self._expiry_s(message, delivery))
         match delivery:
             case DeliveryClass.READING:
+                out = out._replace(is_news=self._is_news(address.name, message))
                 await self._readings.publish(out)
-                await self._show(out, message)
+                await self._show(out)
             case DeliveryClass.STATE:
                 if not self._live.keeps_state:
                     await self._keep_state(out)
@@ -88,9 +93,24 @@ class PlanesBus:
             await asyncio.wait([self._answering])
         await self._open.aclose()
 
-    async def _show(self, out: Outgoing, message: Message) -> None:
+    def _is_news(self, name: str, message: Any) -> bool:  # noqa: ANN401 - a reading of any kind
+        """Whether it tells those who look how things are now, and nothing newer has been told there."""
+        if isinstance(message, Alert):
+            return True
+        now = self._clock.now()
+        told = self._told.get(name)
+        # One from the future, told before the clock was set back, does not silence those that follow.
+        is_older = told is not None and message.timestamp < told <= now
+        if message.historical or is_older or now.seconds_since(message.timestamp) > NEWS_S:
+            return False
+        if len(self._told) >= _ADDRESSES_MAX:
+            self._told.clear()
+        self._told[name] = message.timestamp
+        return True
+
+    async def _show(self, out: Outgoing) -> None:
         """Put a new reading before those who only look; that it can't be shown does not lose it."""
-        if self._live is self._readings or getattr(message, "historical", False):
+        if self._live is self._readings or not out.is_news:
             return
         try:
             await self._live.publish(out._replace(delivery=DeliveryClass.LIVE))

@@ -134,7 +134,8 @@ class MemoryTransport:
         elif out.delivery is DeliveryClass.STATE:
             self._states[out.name] = out
         for queue in queues:
-            queue.put(out)
+            if out.is_news or queue.durable:
+                queue.put(out)
 
     @asynccontextmanager
     async def subscribe(

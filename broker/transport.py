@@ -16,6 +16,8 @@ class Outgoing(NamedTuple):
     delivery: DeliveryClass
     expires_s: float | None = None
     """The broker may drop it after that many seconds."""
+    is_news: bool = True
+    """A reading that is none is kept, but not shown to those who only look, where the broker can tell."""
 
 
 class Filter(NamedTuple):

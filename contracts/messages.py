@@ -218,6 +218,8 @@ class Schedule(Message, frozen=True, kw_only=True):
     battery_power_kw: list[PowerKw]
     """Of this battery or car, + charging / - discharging."""
     grid_power_kw: list[PowerKw]
+    grid_ceiling_kw: list[FlowKw] = []
+    """What the grid may give in each step without a new peak that costs; 0 where peaks cost nothing."""
     curtailed_kw: list[FlowKw]
     soc_percent: list[Percent]
     limit: list[Text] = []
@@ -240,7 +242,8 @@ class Schedule(Message, frozen=True, kw_only=True):
         super().__post_init__()
         per_step = (self.grid_power_kw, self.curtailed_kw, self.load_kw, self.pv_kw, self.import_price)
         _check_lengths(self.battery_power_kw, per_step)
-        _check_lengths(self.battery_power_kw, tuple(told for told in (self.limit, self.stored_value) if told))
+        told = (self.limit, self.stored_value, self.grid_ceiling_kw)
+        _check_lengths(self.battery_power_kw, [values for values in told if values])
         if len(self.soc_percent) != len(self.battery_power_kw) + 1:
             raise ValueError(
                 f"soc_percent has {len(self.soc_percent)} values: one more than steps are needed"

@@ -1,4 +1,4 @@
-"""The devices behind a controller: a battery, a car at its charge point, and a PV inverter."""
+"""The devices behind a controller: a battery, a car at its charge point, a PV inverter, a flexible load."""
 
 from typing import Any, Protocol
 
@@ -6,7 +6,7 @@ import msgspec
 
 from contracts.instant import Instant
 from contracts.messages import DerType, DispatchCommand
-from energy import battery, ev
+from energy import battery, ev, flexible
 from energy.checks import check_range
 from energy.errors import SpecError
 from energy.thermal import ThermalSpec, temperature_after
@@ -264,7 +264,63 @@ class Inverter:
         return {}
 
 
-DeviceSpec = StorageUnit | ChargingCar | InverterSpec
+class ManagedLoad(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A load with presets, and what it tells whoever may set it."""
+
+    load: flexible.FlexibleLoadSpec
+    safe_kw: float = 0.0
+    managed: bool = True
+    priority: int = 0
+
+
+class FlexibleLoad:
+    """A load with presets; the setpoint is one of them [kW], or 0. It begins standing still."""
+
+    def __init__(self, spec: ManagedLoad, now: Instant) -> None:
+        self._spec = spec
+        self._state = flexible.STILL
+        self._set_kw = spec.safe_kw
+        self._now = now
+
+    def charge(self, at: Instant) -> Charge:
+        return Charge(0.0, at)
+
+    def check(self, setpoint: float) -> float:
+        return flexible.check_preset(self._spec.load, setpoint)
+
+    def setpoint(self, command: DispatchCommand) -> float:
+        return self.check(_kilowatts(command, "a flexible load"))
+
+    def possible_kw(self, setpoint: float) -> float:
+        return flexible.step(self._spec.load, self._state, setpoint, PREVIEW_S)[1]
+
+    def advance(self, setpoint: float, dt_s: float) -> float:
+        self._set_kw = setpoint
+        self._state, power_kw = flexible.step(self._spec.load, self._state, setpoint, dt_s)
+        return power_kw
+
+    def settle(self, now: Instant) -> None:
+        self._now = now
+
+    def nameplate(self) -> dict[str, Any]:
+        kind: DerType = "flexible_load"
+        spec = self._spec
+        return {
+            "type": kind,
+            "nameplate_capacity": spec.load.presets_kw[-1],
+            "current_soc": None,
+            "presets_kw": list(spec.load.presets_kw),
+            "safe_kw": spec.safe_kw,
+            "managed": spec.managed,
+            "priority": spec.priority,
+        }
+
+    def telemetry(self, _power_kw: float, /) -> dict[str, Any]:
+        left_s = flexible.settles_in_s(self._spec.load, self._state, self._set_kw)
+        return {"preset_kw": self._set_kw, "changing_until": self._now.after(left_s) if left_s else None}
+
+
+DeviceSpec = StorageUnit | ChargingCar | InverterSpec | ManagedLoad
 
 
 def make_device(spec: DeviceSpec, seed: str, charge: Charge, now: Instant) -> Device:
@@ -276,3 +332,5 @@ def make_device(spec: DeviceSpec, seed: str, charge: Charge, now: Instant) -> De
             return Car(spec, seed, charge, now)
         case InverterSpec():
             return Inverter(spec, now)
+        case ManagedLoad():
+            return FlexibleLoad(spec, now)

@@ -7,13 +7,17 @@ from msgspec import Meta
 
 from contracts.ids import Id
 from contracts.messages import PowerKw
-from der_controller.devices import ChargingCar, DeviceSpec, InverterSpec, StorageUnit
+from der_controller.devices import ChargingCar, DeviceSpec, InverterSpec, ManagedLoad, StorageUnit
 from energy.battery import BatterySpec
+from energy.errors import SpecError
 from energy.ev import EvseSpec, EvSpec, TripPattern
+from energy.flexible import MINER_PRESETS_KW, FlexibleLoadSpec
 from energy.thermal import home_battery
 from runtime.settings import HouseSettings
 
 DERS_MAX = 5
+DEVICES_MAX = 1000
+"""As many as an orchestrator hears of in one house."""
 
 
 class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
@@ -111,7 +115,38 @@ class InverterTable(DeviceTable, frozen=True, kw_only=True, tag="solar_pv"):
         return self.peak_kw if self.safe_power_kw is None else self.safe_power_kw
 
 
-Table = BatteryTable | CarTable | InverterTable
+class LoadTable(DeviceTable, frozen=True, kw_only=True, tag="flexible_load"):
+    """A load that runs at one of its presets or stands still: a miner, a heat pump, a charger."""
+
+    count: Annotated[int, Meta(ge=1, le=DEVICES_MAX)] = 1
+    """So many alike: `miner` is then `miner-01`, `miner-02`, ..."""
+    presets_kw: tuple[float, ...] = MINER_PRESETS_KW
+    start_s: float = 10.0
+    stop_s: float = 10.0
+    safe_power_kw: float = 0.0
+    managed: bool = True
+    """Whether the orchestrator sets it."""
+    priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
+    """The higher, the sooner it gets power."""
+
+    def device(self, timezone: str) -> DeviceSpec:  # noqa: ARG002 - a load keeps no hours
+        load = FlexibleLoadSpec(presets_kw=self.presets_kw, start_s=self.start_s, stop_s=self.stop_s)
+        return ManagedLoad(
+            load=load, safe_kw=self.safe_power_kw, managed=self.managed, priority=self.priority
+        )
+
+    def safe_setpoint(self) -> float:
+        return self.safe_power_kw
+
+    def names(self, name: str) -> list[str]:
+        """The ids of all of them."""
+        if self.count == 1:
+            return [name]
+        width = max(2, len(str(self.count)))
+        return [f"{name}-{n:0{width}}" for n in range(1, self.count + 1)]
+
+
+Table = BatteryTable | CarTable | InverterTable | LoadTable
 
 
 class DerControllerSettings(HouseSettings, frozen=True, kw_only=True):
@@ -125,17 +160,26 @@ class DerControllerSettings(HouseSettings, frozen=True, kw_only=True):
             description="how many DERs, where none are described: battery, car, battery, ...",
         ),
     ] = 1
-    devices: Annotated[dict[Id, Table], Meta(max_length=DERS_MAX)] = msgspec.field(default_factory=dict)
+    devices: Annotated[dict[Id, Table], Meta(max_length=DEVICES_MAX)] = msgspec.field(default_factory=dict)
     issuers: Annotated[
         list[Id], Meta(max_length=100, description="whose commands are obeyed, by name; empty: anybody's")
     ] = msgspec.field(default_factory=list)
     interval_s: Annotated[float, Meta(ge=0.1, le=3600, description="time between telemetry messages")] = 1.0
 
     def tables(self) -> dict[str, Table]:
-        """The DERs of this controller by id: those described, or so many of the usual ones."""
-        if self.devices:
-            return dict(self.devices)
+        """The DERs of this controller by id: those described, or so many of the usual ones.
+
+        Raises:
+            SpecError: two of one name.
+        """
         tables: dict[str, Table] = {}
+        for name, table in self.devices.items():
+            for der_id in table.names(name) if isinstance(table, LoadTable) else [name]:
+                if der_id in tables:
+                    raise SpecError(f"{self.house}: two devices are named {der_id}")
+                tables[der_id] = table
+        if tables:
+            return tables
         for n in range(self.ders):
             pair = n // 2 + 1
             tables.update({f"ev-{pair}": CarTable()} if n % 2 else {f"battery-{pair}": BatteryTable()})

@@ -1,5 +1,6 @@
 """`wattbus meter`: settings, bus and service put together."""
 
+import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import msgspec
 
 from broker.connect import open_bus, presence_of
+from broker.late import LateBus
+from broker.outbox_file import OutboxFile
 from contracts.instant import Instant
 from energy.load import HouseProfile
 from energy.rebase import to_present
@@ -18,6 +21,9 @@ from runtime.errors import UsageError
 from runtime.process import Context, launch
 from runtime.settings import Layered
 from runtime.store import Store
+
+HEAD_START_S = 2.0
+"""What the connection gets before the first reading: a wrong URL or password is then all that is said."""
 
 
 class Boots(msgspec.Struct, frozen=True):
@@ -39,14 +45,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def serve(settings: Layered[MeterSettings], context: Context) -> None:
-    """Run the service on the bus its settings name."""
+    """Run the service on the bus its settings name; it measures before it is connected, too."""
     own = settings.base
     model = build(own, context.clock.now(), own.state_dir / f"meter-{own.house}-{own.meter}.json")
+    file = OutboxFile(own.state_dir / f"outbox-meter-{own.house}-{own.meter}.sqlite")
+    bus = LateBus()
+    async with asyncio.TaskGroup() as group:
+        connecting = group.create_task(_connect(own, context, bus))
+        await bus.wait(HEAD_START_S)
+        await MeterService(own, model, bus, context.clock, context.life, file).run()
+        connecting.cancel()
+
+
+async def _connect(own: MeterSettings, context: Context, late: LateBus) -> None:
     presence = presence_of(own.house, "meter", own.meter)
-    async with open_bus(
-        own, context.clock, client=f"meter-{own.house}-{own.meter}", presence=presence
-    ) as bus:
-        await MeterService(own, model, bus, context.clock, context.life).run()
+    client = f"meter-{own.house}-{own.meter}"
+    async with open_bus(own, context.clock, client=client, presence=presence) as bus:
+        late.arrive(bus)
+        await asyncio.Event().wait()  # until cancelled: then it takes its leave
 
 
 def build(settings: MeterSettings, now: Instant, boots: Path | None) -> MeterModel:

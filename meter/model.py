@@ -62,7 +62,8 @@ class MeterModel:
     ) -> None:
         self._house = house
         self._meter = meter
-        self._boot = boot
+        self.boot = boot
+        """Which life of the meter it is."""
         self._measures = measures
         self._has_pv = has_pv
         self._source = source
@@ -79,7 +80,7 @@ class MeterModel:
         return MeterReading(
             house=self._house,
             meter=self._meter,
-            boot=self._boot,
+            boot=self.boot,
             seq=self._seq,
             timestamp=at,
             power_w=power_w,

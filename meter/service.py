@@ -2,21 +2,35 @@
 
 import asyncio
 
-from broker.pending import PendingReadings
+from broker.outbox import Limits, Outbox
+from broker.outbox_file import OutboxFile
 from broker.port import Bus
 from contracts import topics
+from contracts.messages import Alert
 from meter.model import MeterModel
 from meter.settings import MeterSettings
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
 
+DAY_S = 86400.0
+
 
 class MeterService:
-    """One meter of one house."""
+    """One meter of one house.
+
+    Args:
+        file: keeps the readings the broker does not have over a restart; None keeps them in memory.
+    """
 
     def __init__(
-        self, settings: MeterSettings, model: MeterModel, bus: Bus, clock: Clock, life: Lifecycle
+        self,
+        settings: MeterSettings,
+        model: MeterModel,
+        bus: Bus,
+        clock: Clock,
+        life: Lifecycle,
+        file: OutboxFile | None = None,
     ) -> None:
         self._settings = settings
         self._model = model
@@ -24,19 +38,38 @@ class MeterService:
         self._clock = clock
         self._life = life
         self._log = get_log("meter")
-        address = topics.METER_READING.at(house=settings.house, meter=settings.meter)
-        self._pending = PendingReadings(address, bus, clock, life, self._log)
+        days = settings.outbox_max_days
+        limits = Limits(
+            settings.outbox_max_rows, settings.outbox_max_mb << 20, None if days is None else days * DAY_S
+        )
+        self._outbox = Outbox(
+            topics.METER_READING.at(house=settings.house, meter=settings.meter),
+            bus,
+            clock,
+            life,
+            self._log,
+            file=file,
+            limits=None if file is None else limits,
+            alarm=self._alert,
+            prepare=self._declare,
+        )
+        self._alerts = 0
         self.late_ticks = 0
 
     @property
     def published(self) -> int:
-        """Readings the broker has."""
-        return self._pending.published
+        """Readings and alerts the broker has."""
+        return self._outbox.published
 
     @property
     def refused(self) -> int:
         """Readings that could not be kept."""
-        return self._pending.refused
+        return self._outbox.refused
+
+    @property
+    def waiting(self) -> int:
+        """Readings and alerts the broker does not have yet."""
+        return self._outbox.waiting
 
     async def run(self) -> None:
         """Serve until stopped.
@@ -44,18 +77,37 @@ class MeterService:
         Raises:
             OutsideSeriesError: a recording has come to its end.
         """
-        mine = topics.METER_READING.of(house=self._settings.house, meter=self._settings.meter)
-        # Whoever reads them later finds them: the queues exist before the first reading.
-        await self._bus.declare(mine, durable=topics.RECORDER)
-        if self._settings.pv:
-            await self._bus.declare(mine, durable=topics.PVSIM)
         self._log.info("meter started", house=self._settings.house, source=self._settings.source)
         async with asyncio.TaskGroup() as group:
-            publishing = group.create_task(self._pending.publish())
+            publishing = group.create_task(self._outbox.publish())
             async for tick in self._life.each(self._clock.every(self._settings.interval_s)):
                 if tick.skipped:
                     self.late_ticks += tick.skipped
                     self._log.warning("meter late", skipped=tick.skipped, at=str(tick.at))
-                self._pending.add(self._model.read(tick.at))
-            self._pending.close()
+                # One that is refused keeps its number: whoever reads them sees the gap.
+                self._outbox.add(self._model.read(tick.at))
+            self._outbox.close()
             await publishing
+
+    async def _declare(self) -> None:
+        """Whoever reads them later finds them: the queues exist before the first reading."""
+        mine = topics.METER_READING.of(house=self._settings.house, meter=self._settings.meter)
+        await self._bus.declare(mine, durable=topics.RECORDER)
+        if self._settings.pv:
+            await self._bus.declare(mine, durable=topics.PVSIM)
+
+    def _alert(self, name: str, text: str) -> None:
+        """Tell whoever reads the alerts; it waits its turn in the outbox."""
+        self._alerts += 1
+        source = f"meter-{self._settings.meter}"[:64]
+        alert = Alert(
+            house=self._settings.house,
+            source=source,
+            boot=self._model.boot,
+            seq=self._alerts,
+            timestamp=self._clock.now(),
+            severity="critical",
+            name=name,
+            text=text[:2000],
+        )
+        self._outbox.post(topics.ALERT.at(house=self._settings.house, source=source), alert)

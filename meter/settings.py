@@ -33,3 +33,12 @@ class MeterSettings(HouseSettings, frozen=True, kw_only=True):
     boot_floor: Annotated[
         int, Meta(ge=0, description="the boot counter starts above this, after a disk was replaced")
     ] = 0
+    outbox_max_rows: Annotated[
+        int, Meta(ge=1, le=100_000_000, description="readings that may wait for the broker")
+    ] = 1_000_000
+    outbox_max_mb: Annotated[
+        int, Meta(ge=1, le=100_000, description="how large they may be together, in MiB")
+    ] = 256
+    outbox_max_days: Annotated[
+        float | None, Meta(gt=0, description="how old the oldest may be; by default as old as it gets")
+    ] = None

@@ -103,8 +103,9 @@ async def _outside(
             f"reporter_base_url, bms_base_url: {', '.join(lacking)} not installed: "
             "pip install 'wattbus[server]'"
         )
-    from optimizer.remote import Bms, Reporter, open_client
+    from optimizer.remote import Bms, Reporter
     from optimizer.sources import BmsBridge, RemoteBattery, ReporterForecasts
+    from runtime.asking import open_client
 
     clock, life = context
     async with open_client() as http:

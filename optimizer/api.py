@@ -139,7 +139,9 @@ class PlansView:
         return _the_one(named, houses, "house")
 
     def schedule(self, named: str | None, battery: str | None) -> Schedule | None:
-        """The last plan of the battery that is meant; None if there is none yet.
+        """The last plan of the battery or car that is meant: a house's only battery, if none is named.
+
+        None if there is none yet.
 
         Raises:
             ClientException: several, and none is named.
@@ -147,9 +149,14 @@ class PlansView:
         """
         if named is None and not self._optimizer.houses:
             return None
-        plans = self.board.schedules.get(self.house(named), {})
-        if not plans and battery is None:
-            return None
+        house = self.house(named)
+        plans = self.board.schedules.get(house, {})
+        if battery is None:
+            # A car that is plugged in makes of a house's only battery no choice of two.
+            cars = self._optimizer.cars(house)
+            plans = {der_id: plan for der_id, plan in plans.items() if der_id not in cars} or plans
+            if not plans:
+                return None
         return plans[_the_one(battery, list(plans), "battery")]
 
     async def trigger(self, house: str) -> None:
@@ -259,7 +266,7 @@ def _service_routes(
     def status() -> Status:
         """Health, settings, counts, and every battery."""
         now, solved = clock.now(), sum(view.board.by_status.values())
-        interval_s = settings.interval_min * 60.0
+        interval_s = settings.interval_s
         return Status(
             status=health_now(),
             timestamp=plain(now),
@@ -286,6 +293,9 @@ def _plan_routes(view: PlansView, clock: Clock) -> list[Any]:
         schedule = view.schedule(house, battery)
         if schedule is None:
             raise HTTPException(status_code=503, detail="no plan yet: no battery has been heard")
+        if clock.now() >= schedule.valid_until:
+            detail = f"the last plan, of {schedule.issued_at}, ran out at {schedule.valid_until}"
+            raise HTTPException(status_code=503, detail=detail)
         return schedule
 
     @get("/api/mpc/current_dispatch", sync_to_thread=False, responses=CHOICE)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from optimizer.highs import Basis, Highs, Solved
+from optimizer.highs import GAP, Basis, Highs, Solved
 from optimizer.linear import Linear, Numbers
 from optimizer.parameters import Parameters, parameters_of
 from optimizer.problem import Problem
@@ -49,12 +49,13 @@ class Exact:
     Args:
         structure: of all its problems.
         problem: the first of them.
+        gap: how far from the optimum whole numbers may leave it, as a share of it.
     """
 
-    def __init__(self, structure: Structure, problem: Problem) -> None:
+    def __init__(self, structure: Structure, problem: Problem, gap: float = GAP) -> None:
         self._structure = structure
         self.linear = Linear(Program(structure), problem)
-        self.highs = Highs()
+        self.highs = Highs(gap)
         self.basis: Basis | None = None
         """Where the last linear program ended."""
 
@@ -170,7 +171,7 @@ class Exact:
         if self._structure.batteries:
             # Stored after a step = stored before it + charged - discharged; after the last one, it is kept.
             steps, end = (-row_dual[row] for row in self.linear.rows["storage"])
-            values.append(np.column_stack([steps[:, 1:], end]))
+            values.append(np.column_stack([(steps + parameters["reserved"])[:, 1:], end]))
         if self._structure.cars:
             values.append(self._car_value(x, row_dual, parameters))
         rounded = np.round(np.nan_to_num(np.concatenate(values)), VALUE_DIGITS)

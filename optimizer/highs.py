@@ -18,7 +18,6 @@ NODES_MAX = 2000
 OPTIONS = {
     "output_flag": False,
     "threads": 1,
-    "mip_rel_gap": GAP,
     "mip_max_nodes": NODES_MAX,
     # Devex: from a hot basis, the exact weights of steepest edge cost more than they save.
     "simplex_dual_edge_weight_strategy": 1,
@@ -55,9 +54,9 @@ class Highs:
     differ that it is faster than to change these alone. What stays is the instance and its memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gap: float = GAP) -> None:
         self._highs = highspy.Highs()  # type: ignore[no-untyped-call]
-        for option, value in OPTIONS.items():
+        for option, value in {**OPTIONS, "mip_rel_gap": gap}.items():
             self._highs.setOptionValue(option, value)
 
     def solve(
@@ -79,8 +78,9 @@ class Highs:
         highs = self._highs
         highs.setOptionValue("presolve", "off" if whole is None else "choose")
         began_s = highs.getRunTime()
-        # HiGHS counts from when the instance was made.
-        highs.setOptionValue("time_limit", np.inf if time_limit_s is None else began_s + time_limit_s)
+        # HiGHS counts a linear program from when the instance was made, a mixed-integer one from this run on.
+        spent_s = began_s if whole is None else 0.0
+        highs.setOptionValue("time_limit", np.inf if time_limit_s is None else spent_s + time_limit_s)
         self._pass(numbers, whole)
         if basis is not None:
             highs.setBasis(basis)

@@ -1,5 +1,6 @@
 """What the optimizer knows of one house (means, DERs, the month's peaks), and the problem it poses."""
 
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
@@ -115,6 +116,11 @@ class PlannerModel:
         """Mean absolute error of the load's and the PV's forecasts [kW], by kind, as far as it is known."""
         errors = {"load": self._load.error_kw, "pv": self._pv.error_kw}
         return {kind: kw for kind, kw in errors.items() if kw is not None}
+
+    @property
+    def cars(self) -> Collection[str]:
+        """The cars heard of, by their ids."""
+        return self._cars.keys()
 
     @property
     def measures_grid(self) -> bool:

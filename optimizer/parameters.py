@@ -42,6 +42,7 @@ def _of_batteries(problem: Problem, hours: np.ndarray) -> Parameters:
     batteries = problem.batteries
     efficiency = _column(batteries, "efficiency")
     low, high = _stored_range(problem, hours)
+    reserved = np.array([_reserved(battery, problem.steps) for battery in batteries])
     # A battery found too full is not charged until it is back in its range; one too empty gives nothing.
     least_kwh = np.array([[battery.kwh(battery.min_soc_percent)] for battery in batteries])
     most_kwh = np.array([[battery.kwh(battery.max_soc_percent)] for battery in batteries])
@@ -53,8 +54,17 @@ def _of_batteries(problem: Problem, hours: np.ndarray) -> Parameters:
         "max_charge": np.where(high[:, 1:] > most_kwh, 0.0, _column(batteries, "max_charge_kw")),
         "max_discharge": np.where(low[:, 1:] < least_kwh, 0.0, _column(batteries, "max_discharge_kw")),
         "end_value": _column(batteries, "end_value_per_kwh")[:, 0],
-        "wear": _column(batteries, "wear_per_kwh") * hours,
+        "reserved": reserved,
+        "charge_cost": _column(batteries, "wear_per_kwh") * hours - reserved * efficiency * hours,
+        "discharge_cost": _column(batteries, "wear_per_kwh") * hours + reserved * hours / efficiency,
     }
+
+
+def _reserved(battery: Battery, steps: int) -> np.ndarray:
+    """What a kWh charged in each step is worth for being there from then on."""
+    value = np.asarray(battery.reserve_value or np.zeros(steps), float)
+    worth: np.ndarray = np.cumsum(value[::-1])[::-1]
+    return worth
 
 
 def _of_cars(problem: Problem, hours: np.ndarray, short_price: float) -> Parameters:
@@ -87,7 +97,8 @@ def _of_demand(problem: Problem, hours: np.ndarray) -> Parameters:
 def _dearest(problem: Problem) -> float:
     """The most that a kWh at the terminals could be worth, peaks aside."""
     kept = [
-        (battery.end_value_per_kwh + 2 * battery.wear_per_kwh) / battery.efficiency
+        (battery.end_value_per_kwh + sum(battery.reserve_value) + 2 * battery.wear_per_kwh)
+        / battery.efficiency
         for battery in problem.batteries
     ]
     return max(0.0, *problem.import_price, *problem.export_price, *kept)

@@ -58,6 +58,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the billing months' peaks cost once the plan is carried out, those already reached included."""
     peak_kw: float
     """The highest import planned."""
+    grid_ceiling_kw: list[float] = []
+    """What each step may import without a new peak; 0 where peaks cost nothing, empty if none do."""
     objective: float | None = None
     """What the solver minimised; None if nothing was solved."""
 
@@ -105,6 +107,7 @@ def plan_of(
         energy_cost=_energy_cost(problem, grid_kw),
         demand_cost=_demand_cost(problem, grid_kw),
         peak_kw=max([0.0, *grid_kw]),
+        grid_ceiling_kw=_ceiling(problem, grid_kw),
         objective=objective,
     )
     return msgspec.structs.replace(plan, violations=violations(plan, problem))
@@ -154,6 +157,14 @@ def period_peaks(problem: Problem, grid_kw: Sequence[float]) -> list[float]:
     np.maximum.at(peaks, list(problem.demand_of_interval), interval_means(problem, grid_kw))
     reached: list[float] = peaks.tolist()
     return reached
+
+
+def _ceiling(problem: Problem, grid_kw: Sequence[float]) -> list[float]:
+    if not problem.demand:
+        return []
+    priced = zip(problem.demand, period_peaks(problem, grid_kw), strict=True)
+    peaks = [peak_kw if period.price_per_kw > 0 else 0.0 for period, peak_kw in priced]
+    return [peaks[problem.demand_of_interval[problem.interval_of(step)]] for step in range(problem.steps)]
 
 
 def violations(plan: Plan, problem: Problem) -> list[str]:

@@ -52,6 +52,8 @@ class Battery(Der, frozen=True, kw_only=True):
     max_soc_percent: float
     end_value_per_kwh: float = 0.0
     """What a kWh still stored after the last step is worth."""
+    reserve_value: Sequence[float] = ()
+    """What a kWh more than now is worth for being there after each step, come what may; N numbers or none."""
     wear_per_kwh: float = 1e-6
     """What a kWh through the terminals costs, each way; above 0, lest a tie does both at once."""
 
@@ -209,6 +211,7 @@ def _fault_in_ders(problem: Problem) -> str | None:
     try:
         for battery in problem.batteries:
             check_battery(battery)
+            _check_reserve(battery, problem.steps)
         for car in problem.cars:
             _check_car(car, problem.steps)
     except SpecError as error:
@@ -228,6 +231,15 @@ def check_battery(battery: Battery) -> None:
     BatteryState(battery.soc_percent)
     check_range(f"{battery.der_id} end_value_per_kwh", battery.end_value_per_kwh, 0, PRICE_MAX)
     check_range(f"{battery.der_id} wear_per_kwh", battery.wear_per_kwh, 0, PRICE_MAX, above_low=True)
+
+
+def _check_reserve(battery: Battery, steps: int) -> None:
+    if len(battery.reserve_value) not in (0, steps):
+        raise SpecError(
+            f"{battery.der_id} reserve_value has {len(battery.reserve_value)} numbers: it must have {steps}"
+        )
+    for i, value in enumerate(battery.reserve_value):
+        check_range(f"{battery.der_id} reserve_value[{i}]", value, 0, PRICE_MAX)
 
 
 def _check_car(car: Car, steps: int) -> None:
@@ -258,7 +270,9 @@ def _fault_in_terms(problem: Problem) -> str | None:
 
 
 def _fault_in_demand(problem: Problem) -> str | None:
-    if problem.interval_steps < 1 or not 0 <= problem.passed_steps < problem.interval_steps:
+    if problem.interval_steps < 1:
+        return f"interval_steps is {problem.interval_steps}: it must be 1 or more"
+    if not 0 <= problem.passed_steps < problem.interval_steps:
         return f"passed_steps is {problem.passed_steps}: it must be in 0..{problem.interval_steps - 1}"
     if not problem.demand:
         return "demand_of_interval names a period, demand has none" if problem.demand_of_interval else None

@@ -94,7 +94,9 @@ class Data:
         self.stored_low = cp.Parameter((batteries, n + 1), name="stored_low")
         self.stored_high = cp.Parameter((batteries, n + 1), name="stored_high")
         self.end_value = cp.Parameter(batteries, name="end_value", nonneg=True)
-        self.wear = cp.Parameter(shape, name="wear", nonneg=True)
+        self.charge_cost = cp.Parameter(shape, name="charge_cost")
+        """Wear, less what being in store is worth."""
+        self.discharge_cost = cp.Parameter(shape, name="discharge_cost", nonneg=True)
 
     def _car_parameters(self, cars: int, n: int) -> None:
         shape = (cars, n)
@@ -236,9 +238,15 @@ def demand_cost(x: Flows, data: Data) -> Expression:
     return 0.0 if x.paid is None else data.demand_price @ cp.sum(x.paid, axis=1) / SHARES
 
 
-def wear_cost(x: Flows, data: Data) -> Expression:
-    """Energy through the batteries; it also breaks the tie of charging and discharging at once."""
-    return 0.0 if x.charge is None else cp.sum(cp.multiply(data.wear, x.charge + x.discharge))
+def battery_cost(x: Flows, data: Data) -> Expression:
+    """Energy through the batteries wears them, and what is in them is worth something for being there.
+
+    Wear also breaks the tie of charging and discharging at once.
+    """
+    if x.charge is None:
+        return 0.0
+    charged = cp.sum(cp.multiply(data.charge_cost, x.charge))
+    return charged + cp.sum(cp.multiply(data.discharge_cost, x.discharge))
 
 
 def missed_cost(x: Flows, data: Data) -> Expression:
@@ -259,7 +267,7 @@ class Program:
         self.structure = structure
         self.data = data = Data(structure)
         self.x = x = Flows(structure, data)
-        cost = energy_cost(x, data) + demand_cost(x, data) + wear_cost(x, data) + missed_cost(x, data)
+        cost = energy_cost(x, data) + demand_cost(x, data) + battery_cost(x, data) + missed_cost(x, data)
         self.rules = {
             "balance": balance(x, data),
             "storage": storage(x, data),

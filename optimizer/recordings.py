@@ -12,13 +12,11 @@ import numpy.typing as npt
 from contracts.archive import HEADER, identity_of
 from contracts.instant import Instant
 from optimizer.forecast import Outlook
-from optimizer.history import DAY_S, KEEP_DAYS
+from optimizer.history import DAY_S, KEEP_DAYS, FloatArray
 from optimizer.model import fresh_outlooks
 from optimizer.slots import HOLD_GAPS, HOLD_MS, Slot
 
 W_PER_KW = 1000.0
-
-Floats = npt.NDArray[np.float64]
 
 
 class Past(NamedTuple):
@@ -34,8 +32,8 @@ class Rows(NamedTuple):
     """The rows of one day's file, by time: instants [ms], powers [W], NaN where there is none."""
 
     at_ms: npt.NDArray[np.int64]
-    meter_w: Floats
-    pv_w: Floats
+    meter_w: FloatArray
+    pv_w: FloatArray
 
 
 class Recalled(NamedTuple):
@@ -132,7 +130,7 @@ def _parsed(lines: list[str]) -> Rows:
     return Rows(at_ms[order], meter_w[order], pv_w[order])
 
 
-def _means(at_ms: npt.NDArray[np.int64], watts: Floats, step_s: float) -> dict[int, float]:
+def _means(at_ms: npt.NDArray[np.int64], watts: FloatArray, step_s: float) -> dict[int, float]:
     """The means of the steps that were nearly all measured, by step: each value holds until the next one."""
     known = np.isfinite(watts)
     at_ms, watts = at_ms[known], watts[known]

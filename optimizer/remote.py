@@ -1,47 +1,19 @@
-"""Clients of a Reporter and a BMS: time-outs, retries, and every failure as one error with one line."""
-
-from typing import TypeVar
+"""Clients of a Reporter and a BMS."""
 
 import httpx
 import msgspec
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from optimizer.views import Dispatch
 from optimizer.wire import BatteryReading, PowerForecast
+from runtime.asking import Asker
 from runtime.clock import Clock
-
-CONNECTIONS_MAX = 400
-TRIES = 3
-TRY_WITHIN_S = 3.0
-"""Real seconds, as all here: the other side does not know how fast our clock runs."""
-FAILURES = 3
-LEAVE_ALONE_S = 60.0
-"""After so many failures in a row a counterpart is not asked for so long, then once."""
-ANSWER_MAX_BYTES = 1_000_000
-SERVER_ERROR = 500
-
-T = TypeVar("T")
-
-
-class RemoteError(Exception):
-    """A counterpart did not do what was asked; the line says which, what, and why."""
-
-
-class _PassingError(RemoteError):
-    """One that may be over at the next try."""
-
-
-def open_client() -> httpx.AsyncClient:
-    """What both clients need; proxies in the environment are for the internet, not for these."""
-    limits = httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX)
-    return httpx.AsyncClient(timeout=TRY_WITHIN_S, trust_env=False, limits=limits)
 
 
 class Reporter:
     """Whoever forecasts load and solar power."""
 
     def __init__(self, base_url: str, http: httpx.AsyncClient, clock: Clock) -> None:
-        self._ask = _Asker("Reporter", base_url, http, clock)
+        self._asker = Asker("Reporter", base_url, http, clock)
 
     async def load(self, hours: int) -> PowerForecast:
         """Consumption, hourly as a rule.
@@ -49,7 +21,7 @@ class Reporter:
         Raises:
             RemoteError: no answer, or none that makes sense.
         """
-        return await self._ask.ask(PowerForecast, "GET", f"/api/forecasts/load?hours={hours}")
+        return await self._asker.ask(PowerForecast, "GET", f"/api/forecasts/load?hours={hours}")
 
     async def solar(self, hours: int) -> PowerForecast:
         """Production.
@@ -57,14 +29,14 @@ class Reporter:
         Raises:
             RemoteError: no answer, or none that makes sense.
         """
-        return await self._ask.ask(PowerForecast, "GET", f"/api/forecasts/solar?hours={hours}")
+        return await self._asker.ask(PowerForecast, "GET", f"/api/forecasts/solar?hours={hours}")
 
 
 class Bms:
     """Whoever runs the battery."""
 
     def __init__(self, base_url: str, http: httpx.AsyncClient, clock: Clock) -> None:
-        self._ask = _Asker("BMS", base_url, http, clock)
+        self._asker = Asker("BMS", base_url, http, clock)
 
     async def read(self) -> BatteryReading:
         """The battery now.
@@ -72,7 +44,7 @@ class Bms:
         Raises:
             RemoteError: no answer, or none that makes sense.
         """
-        return await self._ask.ask(BatteryReading, "GET", "/api/battery/soc")
+        return await self._asker.ask(BatteryReading, "GET", "/api/battery/soc")
 
     async def dispatch(self, command: Dispatch) -> None:
         """Send a command.
@@ -80,84 +52,4 @@ class Bms:
         Raises:
             RemoteError: it is not known to be obeyed.
         """
-        await self._ask.ask(msgspec.Raw, "POST", "/api/battery/dispatch", msgspec.json.encode(command))
-
-
-class _Asker:
-    def __init__(self, who: str, base_url: str, http: httpx.AsyncClient, clock: Clock) -> None:
-        self._who = who
-        self._base = base_url.rstrip("/")
-        self._http = http
-        self._clock = clock
-        self._failures = 0
-        self._last_failure = ""
-        self._left_alone_until_s = 0.0
-
-    async def ask(self, kind: type[T], method: str, path: str, body: bytes | None = None) -> T:
-        async def once() -> T:
-            return self._decode(kind, path, await self._once(method, path, body))
-
-        if self._failures >= FAILURES and self._now_s < self._left_alone_until_s:
-            raise RemoteError(f"{self._last_failure}: left alone for a minute")
-        try:
-            answer: T = await AsyncRetrying(
-                retry=retry_if_exception_type(_PassingError),
-                wait=wait_random_exponential(multiplier=0.2, max=2.0),
-                # One that has been away for long gets one try: many of those must not crowd out the others.
-                stop=stop_after_attempt(TRIES if self._failures < FAILURES else 1),
-                sleep=lambda seconds: self._clock.sleep(seconds * self._clock.speed),
-                reraise=True,
-            )(once)
-        except _PassingError as error:
-            self._failures += 1
-            self._last_failure = str(error)
-            self._left_alone_until_s = self._now_s + LEAVE_ALONE_S
-            raise
-        except RemoteError:
-            self._failures = 0
-            raise
-        self._failures = 0
-        return answer
-
-    @property
-    def _now_s(self) -> float:
-        """Real seconds."""
-        return self._clock.monotonic() / self._clock.speed
-
-    async def _once(self, method: str, path: str, body: bytes | None) -> bytes:
-        headers = {"content-type": "application/json"} if body is not None else {}
-        request = self._http.stream(method, self._base + path, content=body, headers=headers)
-        try:
-            # The library's own time-out starts anew with every byte.
-            async with self._clock.timeout(TRY_WITHIN_S * self._clock.speed), request as response:
-                answer = b""
-                async for chunk in response.aiter_bytes():
-                    answer += chunk
-                    if len(answer) > ANSWER_MAX_BYTES:
-                        raise self._error(path, f"more than {ANSWER_MAX_BYTES} bytes")
-        except TimeoutError as error:
-            raise self._passing(path, f"no answer within {TRY_WITHIN_S:g} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._passing(path, f"{type(error).__name__} {error}".strip()) from error
-        if response.status_code >= SERVER_ERROR:
-            raise self._passing(path, f"answers {response.status_code}")
-        if not response.is_success:
-            raise self._error(
-                path, f"answers {response.status_code}: {answer[:200].decode(errors='replace')}"
-            )
-        return answer
-
-    def _decode(self, kind: type[T], path: str, answer: bytes) -> T:
-        try:
-            return msgspec.json.decode(answer, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._error(path, f"makes no sense: {error}") from error
-
-    def _error(self, path: str, why: str) -> RemoteError:
-        return RemoteError(self._line(path, why))
-
-    def _passing(self, path: str, why: str) -> _PassingError:
-        return _PassingError(self._line(path, why))
-
-    def _line(self, path: str, why: str) -> str:
-        return f"{self._who} at {self._base}{path.partition('?')[0]}: {why}"
+        await self._asker.ask(msgspec.Raw, "POST", "/api/battery/dispatch", msgspec.json.encode(command))

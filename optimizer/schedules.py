@@ -7,11 +7,18 @@ from optimizer.model import PlanInputs
 from optimizer.plan import Plan
 from optimizer.problem import Problem
 
-VALID_S = 1800.0
+LATE_S = 900.0
+"""A plan still holds for so long after its house's next turn."""
 
 
 def schedules_of(
-    inputs: PlanInputs, problem: Problem, plan: Plan, solver: str, solve_time_s: float | None
+    inputs: PlanInputs,
+    problem: Problem,
+    plan: Plan,
+    *,
+    interval_s: float,
+    solver: str,
+    solve_time_s: float | None,
 ) -> list[Schedule]:
     """The messages that carry a plan made from `inputs`; grid power and costs are the house's, in each.
 
@@ -19,6 +26,7 @@ def schedules_of(
         inputs: what was known.
         problem: what was planned.
         plan: what came out.
+        interval_s: how often its house is planned [s].
         solver: its name.
         solve_time_s: wall-clock time; None in a run that must repeat.
     """
@@ -28,7 +36,7 @@ def schedules_of(
             house=inputs.load.house,
             der_id=der.der_id,
             issued_at=now,
-            valid_until=now.after(VALID_S),
+            valid_until=now.after(interval_s + LATE_S),
             start=inputs.load.start,
             step_s=inputs.load.step_s,
             status=plan.status,
@@ -36,6 +44,7 @@ def schedules_of(
             violations=plan.violations,
             battery_power_kw=der.power_kw,
             grid_power_kw=plan.grid_kw,
+            grid_ceiling_kw=plan.grid_ceiling_kw,
             curtailed_kw=plan.curtailed_kw,
             soc_percent=_soc_percent(der.stored_kwh, device.capacity_kwh),
             limit=der.limit,

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from broker.errors import BusError
+from broker.errors import BusError, BusRefusedError
 from broker.port import Bus, Delivery
 from contracts import topics
 from contracts.instant import Instant
@@ -40,6 +40,8 @@ LOOKED_AT_ONCE = 50
 """After so many houses others get their turn on the event loop."""
 REMEMBER_S = 60.0
 """So much at most of the running step's import is forgotten by a crash; a peak that rises is kept at once."""
+PLAN_GAP = 1e-4
+"""Of a plan with cars or negative prices: closer, it takes several times as long for next to nothing."""
 TIME_LIMIT_S = 10.0
 HOUSES_MAX = 10_000
 ASKED_AT_ONCE = 16
@@ -92,7 +94,7 @@ class OptimizerService:
         self._memory = memory
         self._log = get_log("optimizer")
         self._tariff = cache(load_tariff)
-        self._solver = Solver(None if clock.is_virtual else TIME_LIMIT_S)
+        self._solver = Solver(None if clock.is_virtual else TIME_LIMIT_S, PLAN_GAP)
         self._houses: dict[str, Household] = {}
         self._to_recall: asyncio.Queue[Household] = asyncio.Queue()
         self._solving = asyncio.Lock()
@@ -110,6 +112,10 @@ class OptimizerService:
     def houses(self) -> list[str]:
         """The houses heard of, planned yet or not."""
         return list(self._houses)
+
+    def cars(self, name: str) -> Collection[str]:
+        """The cars that a house has shown, by their ids."""
+        return self._houses[name].model.cars
 
     def peaks(self) -> Iterator[tuple[str, Peak]]:
         """The billing month's peaks so far, house by house."""
@@ -185,7 +191,7 @@ class OptimizerService:
         remembered = None if self._memory is None else self._memory.load().houses.get(name)
         model = PlannerModel(name, setup, self._history.get(name), now, remembered)
         tolerance = Tolerance(settings.replan_soc_percent, settings.replan_power_kw)
-        return Household(model, settings.interval_min * 60.0, tolerance, now)
+        return Household(model, settings.interval_s, tolerance, now)
 
     def _recordings(self, house: str) -> Path | None:
         return None if house in self._history else self._settings.of(house).recordings_dir
@@ -240,12 +246,25 @@ class OptimizerService:
                 self._fetches.add(fetch)
                 fetch.add_done_callback(self._fetches.discard)
             else:
-                await self._plan_house(house, reason)
+                await self._plan_in_turn(house, reason)
 
     def _forget(self, house: Household) -> None:
         self._log.info("forgotten: not heard for a day", house=house.name)
         del self._houses[house.name]
+        self._solver.forget(house.name)
         self.board.forget(house.name)
+
+    async def _plan_in_turn(self, house: Household, reason: Reason) -> None:
+        """Plan a house that waits for nobody.
+
+        Raises:
+            BusError: the broker is away: for the other houses too.
+        """
+        try:
+            await self._plan_house(house, reason)
+        except BusRefusedError as error:
+            # What this house may not publish, the next one may.
+            self._log.warning("not published", house=house.name, why=str(error))
 
     async def _plan_foretold(self, house: Household, reason: Reason) -> None:
         async with self._asking:
@@ -284,7 +303,14 @@ class OptimizerService:
             job = partial(self._solver.plan, problem, inputs.load.house)
             plan = await asyncio.get_running_loop().run_in_executor(None, job)
             took_s = (self._clock.monotonic() - began_s) / self._clock.speed
-        return schedules_of(inputs, problem, plan, SOLVER, None if self._clock.is_virtual else took_s)
+        return schedules_of(
+            inputs,
+            problem,
+            plan,
+            interval_s=self._settings.of(inputs.load.house).interval_s,
+            solver=SOLVER,
+            solve_time_s=None if self._clock.is_virtual else took_s,
+        )
 
     async def _publish_outlook(self, inputs: PlanInputs) -> None:
         house = inputs.load.house
@@ -307,8 +333,8 @@ class OptimizerService:
             ders=",".join(schedule.der_id for schedule in plan),
             reason=reason,
             status=plan[0].status,
-            cost=round(plan[0].total_cost, 2),
-            why="; ".join(filter(None, told)),
+            cost=f"{plan[0].total_cost:.2f} {plan[0].currency}",
+            **({"why": "; ".join(filter(None, told))} if any(told) else {}),
         )
 
     async def _remember(self, store: Store[Memory]) -> None:

@@ -160,6 +160,11 @@ class OptimizerSettings(BatterySettings, frozen=True, kw_only=True):
             check_url(name, getattr(self, name))
 
     @property
+    def interval_s(self) -> float:
+        """How often a house is planned [s]."""
+        return self.interval_min * 60.0
+
+    @property
     def step_s(self) -> float:
         """Length of a step [s]."""
         return self.step_min * 60.0

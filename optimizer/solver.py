@@ -6,13 +6,15 @@ import msgspec
 import numpy as np
 
 from optimizer.exact import Answer, Exact, is_paid_to_import, is_paid_to_turn_round
-from optimizer.highs import Basis, Solved
+from optimizer.highs import GAP, Basis, Solved
 from optimizer.plan import Plan, PlanStatus, check, idle_plan, plan_of
 from optimizer.problem import Problem, fault_in
 from optimizer.program import Structure, structure_of
 from optimizer.reasons import limits_of
 
 SOLVER = "HiGHS"
+STRUCTURES_MAX = 32
+"""Of so many a HiGHS is kept alive; the one that was made first makes room."""
 SOLVED_ZERO = 1e-9
 """kW; a solver's zero."""
 
@@ -22,10 +24,12 @@ class Solver:
 
     Args:
         time_limit_s: of one plan; None on a clock on which a run must repeat.
+        gap: how far from the optimum a plan with whole numbers may be, as a share of its cost.
     """
 
-    def __init__(self, time_limit_s: float | None = None) -> None:
+    def __init__(self, time_limit_s: float | None = None, gap: float = GAP) -> None:
         self._time_limit_s = time_limit_s
+        self._gap = gap
         self._exact: dict[Structure, Exact] = {}
         self._bases: dict[str, tuple[Structure, Basis]] = {}
 
@@ -44,6 +48,10 @@ class Solver:
             return idle_plan(problem, "fallback", f"the plan failed its check: {fault}")
         return plan
 
+    def forget(self, house: str) -> None:
+        """Drop what is kept of a house that is gone."""
+        self._bases.pop(house, None)
+
     def _plan(self, problem: Problem, house: str | None) -> Plan:
         answer = self._answer(problem, house)
         outcome = answer.solved.outcome
@@ -55,7 +63,9 @@ class Solver:
         structure = structure_of(problem, modes=needs_modes(problem))
         exact = self._exact.get(structure)
         if exact is None:
-            exact = self._exact[structure] = Exact(structure, problem)
+            if len(self._exact) >= STRUCTURES_MAX:
+                del self._exact[next(iter(self._exact))]
+            exact = self._exact[structure] = Exact(structure, problem, self._gap)
         if house is None:
             return exact.answer(problem, None, self._time_limit_s)
         known, basis = self._bases.get(house, (None, None))

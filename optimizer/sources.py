@@ -15,9 +15,10 @@ from contracts.messages import DerTelemetry, Forecast, Schedule
 from energy.battery import BatterySpec
 from energy.series import Series
 from optimizer.model import PlanInputs
-from optimizer.remote import Bms, RemoteError, Reporter
+from optimizer.remote import Bms, Reporter
 from optimizer.views import dispatch_of
 from optimizer.wire import BatteryReading, PowerForecast
+from runtime.asking import RemoteError
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log

@@ -1,6 +1,6 @@
 """What the HTTP API says of a plan: the MPC service's own JSON, made from a Schedule."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -10,6 +10,8 @@ from msgspec import Meta
 from contracts.instant import Instant
 from contracts.messages import Schedule
 from optimizer.plan import PlanStatus
+
+DIGITS = 6
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +70,7 @@ def reasons_of(schedule: Schedule) -> Reasons:
         steps=[
             Reason(
                 start=plain(schedule.start.after(i * schedule.step_s)),
-                battery_power_kw=schedule.battery_power_kw[i],
+                battery_power_kw=_rounded(schedule.battery_power_kw[i]),
                 import_price=schedule.import_price[i],
                 limit=limit,
                 stored_value=value,
@@ -85,7 +87,7 @@ def dispatch_of(schedule: Schedule | None, now: Instant) -> Dispatch:
         if 0 <= step < len(schedule.battery_power_kw):
             return Dispatch(
                 timestamp=plain(schedule.issued_at),
-                battery_power_kw=schedule.battery_power_kw[step],
+                battery_power_kw=_rounded(schedule.battery_power_kw[step]),
                 status=schedule.status,
             )
     return Dispatch(timestamp=plain(now), battery_power_kw=0.0, status="fallback")
@@ -97,16 +99,25 @@ def full_schedule_of(schedule: Schedule) -> FullSchedule:
     return FullSchedule(
         timestamp=plain(schedule.issued_at),
         horizon_hours=int(hours) if hours.is_integer() else hours,
-        battery_power_schedule=schedule.battery_power_kw,
-        grid_power_schedule=schedule.grid_power_kw,
-        soc_schedule=[soc / 100.0 for soc in schedule.soc_percent],
-        total_cost=schedule.total_cost,
-        energy_cost=schedule.energy_cost,
-        demand_cost=schedule.demand_cost,
-        peak_demand=schedule.peak_kw,
+        battery_power_schedule=_all_rounded(schedule.battery_power_kw),
+        grid_power_schedule=_all_rounded(schedule.grid_power_kw),
+        soc_schedule=_all_rounded(soc / 100.0 for soc in schedule.soc_percent),
+        total_cost=_rounded(schedule.total_cost),
+        energy_cost=_rounded(schedule.energy_cost),
+        demand_cost=_rounded(schedule.demand_cost),
+        peak_demand=_rounded(schedule.peak_kw),
         solver_status=schedule.status,
         solver_time=schedule.solve_time_s or 0.0,
     )
+
+
+def _rounded(value: float) -> float:
+    """To the milliwatt: what floating point adds is no news."""
+    return round(value, DIGITS) + 0.0
+
+
+def _all_rounded(values: Iterable[float]) -> list[float]:
+    return [_rounded(value) for value in values]
 
 
 def plain(instant: Instant) -> datetime:

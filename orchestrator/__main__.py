@@ -11,6 +11,7 @@ from contracts.topics import SITE
 from orchestrator.audit import Audit
 from orchestrator.service import Mark, OrchestratorService
 from orchestrator.settings import OrchestratorSettings
+from runtime.claim import claim
 from runtime.logs import get_log
 from runtime.process import Context, launch
 from runtime.settings import Layered
@@ -34,13 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def serve(settings: Layered[OrchestratorSettings], context: Context) -> None:
     """Run the service on the bus its settings name, with its HTTP API."""
     base = settings.base
-    store = Store(base.mark_path, Mark, Mark())
     presence = presence_of(SITE, "orchestrator", base.issuer)
-    async with open_bus(base, context.clock, client=f"orchestrator-{base.issuer}", presence=presence) as bus:
-        audit = Audit(base.audit_path)
-        service = OrchestratorService(settings, bus, context.clock, context.life, store, audit)
-        async with _api(service, base, bus, context):
-            await service.run()
+    client = f"orchestrator-{base.issuer}"
+    # Two of one name would take the broker's connection from each other, and share their epochs.
+    with claim(base.mark_path.with_suffix(".lock"), f"orchestrator {base.issuer}"):
+        store = Store(base.mark_path, Mark, Mark())
+        async with open_bus(base, context.clock, client=client, presence=presence) as bus:
+            audit = Audit(base.audit_path)
+            service = OrchestratorService(settings, bus, context.clock, context.life, store, audit)
+            async with _api(service, base, bus, context):
+                await service.run()
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException, NotFoundException, PermissionDeni
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import ResponseSpec
 from litestar.params import Body, Parameter
+from litestar.types import Guard
 
 from contracts.messages import OperatorRequest
 from orchestrator.bodies import ID, BadRequestError, ObjectivesBody, RequestBody, make_request, request_of
@@ -203,7 +204,7 @@ class Front:
         return objectives_view(self.house(house), self.clock.now())
 
 
-def refuse_all(_connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+async def refuse_all(_connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
     """Without a token in the settings nobody changes anything.
 
     Raises:
@@ -224,7 +225,7 @@ def orchestrator_api(
         ailing: what is wrong with what the service stands on; empty if nothing.
     """
     front = Front(service, clock)
-    guard = BearerGuard(token) if token else refuse_all
+    guard: Guard = BearerGuard(token) if token else refuse_all
     app = web_app(
         [*_service_routes(front, ailing), *_house_routes(front), *_writing_routes(front, guard)],
         title="wattbus orchestrator",
@@ -338,7 +339,7 @@ def _house_routes(front: Front) -> list[Any]:
     return [houses, status, snapshot, decisions, constraints, objectives]
 
 
-def _writing_routes(front: Front, guard: Callable[..., None]) -> list[Any]:
+def _writing_routes(front: Front, guard: Guard) -> list[Any]:
     @put(
         "/api/houses/{house:str}/objectives",
         sync_to_thread=False,

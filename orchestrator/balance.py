@@ -26,6 +26,9 @@ WORTH_W = 100
 ROUNDING_W = 1e-6
 
 
+Order = Literal["fair", "priority"]
+
+
 class FlexibleLoad(msgspec.Struct, frozen=True, kw_only=True):
     """A load that runs at one of its presets, or stands still."""
 
@@ -50,7 +53,7 @@ class BalanceSettings(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(ge=0, le=1e5, description="so far from the target nothing is done")
     ] = 2.0
     order: Annotated[
-        Literal["fair", "priority"],
+        Order,
         Meta(description="fair: the lowest rises first, the highest falls first; priority: by priority"),
     ] = "fair"
 

@@ -237,7 +237,9 @@ def _verdict(share: _Share, wish: Wish, scene: Scene, price: float | None, *, se
     tier: Tier = "economic"
     limit, does = wish.name, _does(given_kw)
     blocked = _blocked(share, wish)
-    if blocked is not None or abs(given_kw - share.asked_kw) > TRIFLE_KW:
+    if battery.paused and share.given_kw == 0:
+        limit, text = battery.paused, f"{battery.paused[0].upper()}{battery.paused[1:]}: the battery rests."
+    elif blocked is not None or abs(given_kw - share.asked_kw) > TRIFLE_KW:
         tier, limit = blocked or share.why
         text = f"{wish.would}, but {limit}: the battery {does}."
     elif several:

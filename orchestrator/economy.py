@@ -130,9 +130,12 @@ def _by_plan(scene: Scene, planned_kw: float, objectives: EconomicObjectives) ->
         if wish_kw >= -TRIFLE_KW:
             text = "The house needs nothing from the battery now."
         return Wish(wish_kw, "schedule", text, f"The plan would use the battery{price}", exports)
-    if objectives.demand_priced and objectives.scheduled_grid_kw >= 0 and ceiling_kw < planned_kw - TRIFLE_KW:
-        text = f"The battery keeps the grid at the planned {grid_kw:.2f} kW, for no new peak."
-        return Wish(ceiling_kw, "planned peak", text, f"The plan would take {grid_kw:.2f} kW from the grid")
+    # Below a peak that is paid for anyway nothing is to be saved: what is stored may be needed above it.
+    peak_kw = max(grid_kw, objectives.grid_ceiling_kw)
+    below_kw = peak_kw - scene.own_kw
+    if objectives.demand_priced and objectives.scheduled_grid_kw >= 0 and below_kw < planned_kw - TRIFLE_KW:
+        text = f"The battery keeps the grid at {peak_kw:.2f} kW, for no new peak."
+        return Wish(below_kw, "planned peak", text, f"The plan would take {peak_kw:.2f} kW from the grid")
     if planned_kw > TRIFLE_KW:
         text = f"The plan charges the battery now{price}."
         return Wish(planned_kw, "schedule", text, f"The plan would charge the battery{price}")

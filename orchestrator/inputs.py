@@ -8,7 +8,8 @@ import msgspec
 
 from contracts.instant import Instant
 from contracts.messages import DerTelemetry, MeterReading
-from orchestrator.known import BATTERY, EV, PV, Known, step_of
+from orchestrator.balance import Order
+from orchestrator.known import BATTERY, EV, LOAD, PV, Known, step_of
 from orchestrator.limits import (
     KW_PER_A,
     BatteryState,
@@ -39,6 +40,13 @@ class HouseLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_battery_cycles_per_day: float = 2.0
     max_battery_temp_c: float = 50.0
     ev_hold_s: float = 300.0
+    balancer_interval_s: float = 60.0
+    balancer_cooldown_s: float = 30.0
+    balancer_reserve_kw: float = 2.0
+    balancer_tolerance_kw: float = 2.0
+    balancer_order: Order = "fair"
+    plant_fresh_s: float = 120.0
+    consumption_includes_loads: bool = False
 
 
 class Controlled(NamedTuple):
@@ -107,7 +115,7 @@ class _Load:
         self._behind_meter = any(reading.measures == "grid" for reading in readings)
         fresh = [der for der in known.ders.values() if known.is_fresh(der.timestamp, now)]
         ours = {der.der_id for der in controlled}
-        self._drawn = [der for der in fresh if der.der_id in ours or der.type == "flexible_load"]
+        self._drawn = [der for der in fresh if der.der_id in ours or der.type == LOAD]
         # What a DER draws that does not obey is load like any other.
         self._stray = [der for der in fresh if der.der_id not in ours and der.type in (BATTERY, EV)]
         inverters = [der for der in fresh if der.type == PV]
@@ -247,12 +255,13 @@ def objectives_of(
         demand_priced = forecast.demand_price[step] > 0
         if threshold is None:
             threshold = known.mean_price(forecast, step)
-    planned_kw, grid_kw = {}, 0.0
+    planned_kw, grid_kw, ceiling_kw = {}, 0.0, 0.0
     for der_id in ders:
         if (found := known.schedule_of(der_id, now)) is not None:
             plan, step = found
             planned_kw[der_id] = plan.battery_power_kw[step]
             grid_kw = plan.grid_power_kw[step]
+            ceiling_kw = plan.grid_ceiling_kw[step] if plan.grid_ceiling_kw else 0.0
     return EconomicObjectives(
         import_price=price,
         export_price=sale,
@@ -265,6 +274,7 @@ def objectives_of(
         ),
         scheduled_kw=planned_kw,
         scheduled_grid_kw=grid_kw,
+        grid_ceiling_kw=ceiling_kw,
         demand_priced=demand_priced,
     )
 

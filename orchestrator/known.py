@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 from contracts.instant import Instant
-from contracts.messages import DerTelemetry, MeterReading, PriceForecast, PvReading, Schedule
+from contracts.messages import DerTelemetry, MeterReading, PlantReading, PriceForecast, PvReading, Schedule
 from orchestrator.wear import Wear
 
 _Timed = TypeVar("_Timed", MeterReading, PvReading, DerTelemetry)
@@ -21,6 +21,7 @@ CLOCK_SKEW_S = 60.0
 BATTERY = "battery_storage"
 EV = "electric_vehicle"
 PV = "solar_pv"
+LOAD = "flexible_load"
 
 
 class Known:
@@ -40,6 +41,10 @@ class Known:
         """By id, in the order of their ids."""
         self._mean: tuple[Instant, int, float] | None = None
         self.price: PriceForecast | None = None
+        self.plant: PlantReading | None = None
+        """Of a house that is a plant."""
+        self.plant_loads_kw = 0.0
+        """What its managed loads drew when that was heard."""
         self.wear = wear
 
     def hear(self, message: object, now: Instant) -> None:
@@ -49,6 +54,8 @@ class Known:
                 self._keep_newest(self._meters, message.meter, message, now)
             case PvReading(historical=False):
                 self._keep_newest(self._pv, message.meter, message, now)
+            case PlantReading(historical=False, trusted=True):
+                self._keep_plant(message, now)
             case DerTelemetry():
                 self._hear_der(message, now)
             case Schedule():
@@ -109,6 +116,19 @@ class Known:
             self.ders = dict(sorted(self.ders.items()))
         if der.type == BATTERY and self.is_fresh(der.timestamp, now):
             self.wear.add(der)
+
+    def _keep_plant(self, reading: PlantReading, now: Instant) -> None:
+        last = self.plant
+        if (
+            last is None
+            or reading.timestamp > last.timestamp
+            or last.timestamp.seconds_since(now) > CLOCK_SKEW_S
+        ):
+            self.plant = reading
+            managed = [der for der in self.ders_of(LOAD, now) if der.managed is True]
+            self.plant_loads_kw = sum(
+                der.current_output for der in managed if self.is_fresh(der.timestamp, now)
+            )
 
     def _keep_schedule(self, plan: Schedule, now: Instant) -> None:
         known = self._schedules.get(plan.der_id)

@@ -82,6 +82,8 @@ class EconomicObjectives(msgspec.Struct, frozen=True, kw_only=True):
     """What the plan wants of each battery and car now, by DER, + charging; none in it: the rules decide."""
     scheduled_grid_kw: float = 0.0
     """What the plan has the grid give in this step, + import / - export on purpose."""
+    grid_ceiling_kw: float = 0.0
+    """What the grid may give in this step without a new peak, where that is more than planned."""
 
 
 class BatteryState(msgspec.Struct, frozen=True, kw_only=True):

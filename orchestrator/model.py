@@ -1,18 +1,19 @@
 """One house as the orchestrator knows it: what was heard and ordered, and what a tick makes of it. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from contracts.instant import Instant
 from contracts.messages import Decision, DerTelemetry, DispatchCommand, OperatorRequest, PowerSnapshot
 from orchestrator.alarms import Severity, Trouble
+from orchestrator.balancer import Balancer
 from orchestrator.devices import MISSES_ALERT, DerState, Link
 from orchestrator.errors import OrchestratorError, PowerBalanceError
 from orchestrator.flow import Flows, compute_flows
 from orchestrator.inputs import Controlled, HouseLimits, constraints_of, inputs_of, objectives_of
 from orchestrator.issuer import Issuer
-from orchestrator.known import BATTERY, EV, PV, Known
+from orchestrator.known import BATTERY, EV, LOAD, PV, Known
 from orchestrator.limits import Constraints, EconomicObjectives, PowerFlowInputs, Verdict
 from orchestrator.requests import Answer, Orders, judge, lapse
 from orchestrator.resting import Stopped, house_alone, inverter_verdicts, rest, stopped_by
@@ -38,6 +39,8 @@ class Outcome(NamedTuple):
     """What persons had ordered and has ended."""
     error: OrchestratorError | None
     """Why the safe default holds instead of a decision."""
+    lines: Sequence[str] = ()
+    """What the balancer says of a plant's loads, for the log."""
 
 
 class HouseModel:
@@ -70,6 +73,7 @@ class HouseModel:
         self._zone = zone
         self._flows = flows
         self._switching = Switching()
+        self._balancer = Balancer(house, limits)
         self._unbalanced = False
         self.orders = orders or Orders()
 
@@ -85,7 +89,8 @@ class HouseModel:
 
     def judge(self, request: OperatorRequest, now: Instant) -> Answer:
         """What becomes of a person's request; nothing is changed yet."""
-        ders = {der_id: der.type for der_id, der in self.known.ders.items() if der.type in (BATTERY, EV)}
+        kinds = (BATTERY, EV, LOAD)
+        ders = {der_id: der.type for der_id, der in self.known.ders.items() if der.type in kinds}
         return judge(self._orders, request, now, ders, self._zone)
 
     def objectives(self, now: Instant) -> EconomicObjectives:
@@ -124,14 +129,17 @@ class HouseModel:
         self._switching.note(cars, verdicts, now)
         if flows.snapshot is not None and (inverters := self.known.ders_of(PV, now)):
             verdicts += inverter_verdicts(inverters, flows.snapshot)
+        shared = self._balancer.tick(self.known, self.links, orders, now)
+        told = [*verdicts, *shared.verdicts]
         self.decided_at = now
         self.last = Outcome(
             flows.snapshot,
-            [self._decision(verdict, objectives, now) for verdict in verdicts],
-            [issuer.command(verdict, self.house, now, self._limits.ttl_s) for verdict in verdicts],
-            self._troubles(flows, error),
+            [self._decision(verdict, objectives, now) for verdict in (*verdicts, *shared.changed)],
+            [issuer.command(verdict, self.house, now, self._limits.ttl_s) for verdict in told],
+            [*self._troubles(flows, error), *shared.troubles],
             lapsed,
             error,
+            shared.lines,
         )
         return self.last
 

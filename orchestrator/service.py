@@ -36,6 +36,7 @@ __all__ = ["Mark", "OrchestratorService"]
 HEARD = (
     topics.METER_READING,
     topics.PV_READING,
+    topics.PLANT_READING,
     topics.DER_TELEMETRY,
     topics.SCHEDULE,
     topics.PRICE,
@@ -249,6 +250,8 @@ class OrchestratorService:
         outcome = house.tick(now, self.issuer)
         if outcome.error is not None:
             self._note_error(house.house, outcome.error)
+        for line in outcome.lines:
+            self._log.info(line)
         for trouble in outcome.troubles:
             self.alerting.report(trouble)
         if outcome.lapsed:

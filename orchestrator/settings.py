@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from contracts.ids import Id
+from orchestrator.balance import Order
 from runtime.errors import UsageError
 from runtime.settings import CommonSettings
 
@@ -58,6 +59,28 @@ class OrchestratorSettings(CommonSettings, frozen=True, kw_only=True):
     ev_hold_s: Annotated[
         float, Meta(ge=0, le=86400, description="a car is not switched on or off more often")
     ] = 300.0
+    balancer_interval_s: Annotated[
+        float, Meta(ge=1, le=86400, description="how often a plant's power is shared among its loads")
+    ] = 60.0
+    balancer_cooldown_s: Annotated[
+        float, Meta(ge=0, le=86400, description="a load is not changed more often")
+    ] = 30.0
+    balancer_reserve_kw: Annotated[
+        float, Meta(ge=0, le=1e5, description="of a plant's available power, left alone")
+    ] = 2.0
+    balancer_tolerance_kw: Annotated[
+        float, Meta(ge=0, le=1e5, description="so near to what is available no load is changed")
+    ] = 2.0
+    balancer_order: Annotated[
+        Order, Meta(description="fair: the lowest rises and the highest falls first; priority: by priority")
+    ] = "fair"
+    plant_fresh_s: Annotated[
+        float,
+        Meta(ge=1, le=86400, description="without a reading for so long, loads go to their safe presets"),
+    ] = 120.0
+    consumption_includes_loads: Annotated[
+        bool, Meta(description="the plant's consumption counts the managed loads too")
+    ] = False
     service_host: Annotated[str, Meta(min_length=1, description="address of the HTTP API")] = "127.0.0.1"
     service_port: Annotated[int, Meta(ge=0, le=65535, description="its port; 0: no HTTP")] = 8003
     token: Annotated[

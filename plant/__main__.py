@@ -5,22 +5,14 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-import msgspec
-
 from broker.connect import open_bus, presence_of
 from broker.port import Bus
+from plant.boots import next_boot
 from plant.settings import PlantSettings, access_of
 from runtime.logs import configure, get_log
 from runtime.needs import SERVER, complain, missing
 from runtime.process import Context, launch
 from runtime.settings import Layered
-from runtime.store import Store
-
-
-class Boots(msgspec.Struct, frozen=True):
-    """How often this plant has started."""
-
-    boot: int = 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,10 +44,7 @@ async def serve(settings: Layered[PlantSettings], context: Context) -> None:
     if access.is_new:
         sys.stdout.write(f"no token was set: this run's is {access.token}\n")
         sys.stdout.flush()
-    store = Store(own.state_dir / f"plant-{access.plant_id}.json", Boots, Boots())
-    # Stored before its first use: two lives of a plant never share an identity.
-    boot = store.load().boot + 1
-    store.save(Boots(boot))
+    boot = next_boot(own.state_dir / f"plant-{access.plant_id}.json")
     plant = own.model()
     async with _bus(own, access.plant_id, context) as bus:
         service = PlantService(access.plant_id, boot, plant, own.interval, bus, clock, life)

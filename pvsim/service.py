@@ -1,21 +1,26 @@
 """Answers each meter reading; acknowledges it once its own answer is confirmed."""
 
+import asyncio
 from collections.abc import Callable
+from typing import Any
 
-from broker.errors import BusUnavailableError, NotRoutedError
-from broker.port import Bus
+from broker.errors import BusError
+from broker.pipe import Parcel, Pipe
+from broker.port import Bus, Delivery
 from contracts import topics
-from contracts.messages import MeterReading, PvReading
+from contracts.messages import MeterReading
 from pvsim.model import Production, answer
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
 
-RETRY_S = 1.0
-
 
 class PvsimService:
-    """The PV simulator of any number of houses, away from them."""
+    """The PV simulator of any number of houses, away from them.
+
+    It keeps nothing itself: a reading whose answer is not confirmed stays with the broker, comes again,
+    and gets the same answer.
+    """
 
     def __init__(
         self, production_of: Callable[[str], Production], bus: Bus, clock: Clock, life: Lifecycle
@@ -23,26 +28,47 @@ class PvsimService:
         self._production_of = production_of
         self._productions: dict[str, Production] = {}
         self._bus = bus
-        self._clock = clock
         self._life = life
         self._log = get_log("pvsim")
-        self.answered = 0
+        self._pipe = Pipe(bus, clock, life, self._log, self._acknowledge, self._declare)
+        self._unanswered: dict[int, Delivery[Any]] = {}
+        self._number = 0
+
+    @property
+    def answered(self) -> int:
+        """Answers the broker has."""
+        return self._pipe.published
 
     async def run(self) -> None:
         """Serve until stopped."""
-        await self._bus.declare(topics.PV_READING, durable=topics.RECORDER)
-        async with self._bus.subscribe(topics.METER_READING, durable=topics.PVSIM) as deliveries:
+        async with (
+            self._bus.subscribe(topics.METER_READING, durable=topics.PVSIM) as deliveries,
+            asyncio.TaskGroup() as group,
+        ):
+            publishing = group.create_task(self._pipe.run())
             self._log.info("pv simulator started")
             async for delivery in self._life.each(deliveries):
                 reading: MeterReading = delivery.message
                 if reading.historical or not reading.has_pv:
-                    await delivery.ack()
+                    await self._settle(delivery)
                     continue
-                reply = answer(reading, self._production(reading.house))
-                if reply.pv_w is None:
-                    self._log.warning("no PV value is known", house=reply.house, at=str(reply.timestamp))
-                if await self._publish(reply):
-                    await delivery.ack()
+                self._answer(delivery)
+                await self._pipe.room()
+            self._pipe.close()
+            await publishing
+
+    async def _declare(self) -> None:
+        await self._bus.declare(topics.PV_READING, durable=topics.RECORDER)
+
+    def _answer(self, delivery: Delivery[Any]) -> None:
+        reading: MeterReading = delivery.message
+        reply = answer(reading, self._production(reading.house))
+        if reply.pv_w is None:
+            self._log.warning("no PV value is known", house=reply.house, at=str(reply.timestamp))
+        self._number += 1
+        self._unanswered[self._number] = delivery
+        address = topics.PV_READING.at(house=reply.house, meter=reply.meter)
+        self._pipe.put(Parcel(self._number, address, reply))
 
     def _production(self, house: str) -> Production:
         production = self._productions.get(house)
@@ -50,18 +76,11 @@ class PvsimService:
             production = self._productions[house] = self._production_of(house)
         return production
 
-    async def _publish(self, reply: PvReading) -> bool:
-        """Publish until the broker has it; False if stopped before: the reading then comes again."""
-        address = topics.PV_READING.at(house=reply.house, meter=reply.meter)
-        while not self._life.stopping:
-            try:
-                await self._bus.publish(address, reply)
-            except (BusUnavailableError, NotRoutedError) as error:
-                self._log.warning(
-                    "answer waits for the broker", house=reply.house, seq=reply.seq, why=str(error)
-                )
-                await self._clock.sleep(RETRY_S)
-                continue
-            self.answered += 1
-            return True
-        return False
+    async def _acknowledge(self, parcel: Parcel) -> None:
+        await self._settle(self._unanswered.pop(parcel.number))
+
+    async def _settle(self, delivery: Delivery[Any]) -> None:
+        try:
+            await delivery.ack()
+        except BusError as error:
+            self._log.debug("not acknowledged: it comes again", topic=delivery.address.name, why=str(error))

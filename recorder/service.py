@@ -10,7 +10,7 @@ from broker.errors import BusError
 from broker.port import Bus, Delivery
 from contracts import topics
 from contracts.errors import ContractError
-from contracts.messages import Alert, PvReading
+from contracts.messages import Alert, PlantReading, PvReading
 from energy.zones import zone_of
 from recorder.batches import Batches
 from recorder.files import AppendFile, Opener
@@ -170,12 +170,11 @@ class RecorderService:
 
     def _count(self, message: Any) -> None:  # noqa: ANN401 - a reading or an alert
         if isinstance(message, Alert):
-            self._log.warning(
-                "alert", house=message.house, source=message.source, name=message.name, text=message.text
-            )
+            log = self._log.info if message.severity == "info" else self._log.warning
+            log("alert", house=message.house, source=message.source, name=message.name, text=message.text)
             return
         self.rows_written += 1
-        self.rows[message.house, message.meter] += 1
+        self.rows[message.house, "main" if isinstance(message, PlantReading) else message.meter] += 1
 
     async def _acknowledge(self, delivery: Delivery[Any]) -> None:
         try:

@@ -24,12 +24,13 @@ class BearerGuard:
     def __init__(self, token: str) -> None:
         self._expected = f"Bearer {token}".encode()
 
-    def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         """Let it through or refuse.
 
         Raises:
             NotAuthorizedException: no token, or a wrong one.
         """
+        # Async although it waits for nothing: any other guard is run in a thread, which takes longest of all.
         shown = connection.headers.get("authorization", "")
         if not hmac.compare_digest(shown.encode("utf-8", "surrogateescape"), self._expected):
             lacking = "no bearer token" if not shown else "a wrong bearer token"

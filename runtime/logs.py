@@ -81,6 +81,8 @@ def configure(
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
     root.handlers = [*handlers]
+    # Its warning that a peer is gone ("socket.send() raised exception") is no news to who serves the peer.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 def _file(log_dir: Path, service: str) -> logging.Handler:

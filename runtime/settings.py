@@ -25,7 +25,7 @@ from runtime.errors import UsageError
 from runtime.flags import OneLineParser
 
 SERVICES = ("meter", "pvsim", "der_controller", "optimizer", "orchestrator", "recorder")
-TABLES = (*SERVICES, "reporter", "validator", "plant")
+TABLES = (*SERVICES, "reporter", "validator", "plant", "plant_poller")
 """Whose tables a site file may have: the services on the bus, and those over HTTP."""
 PREFIX = "WATTBUS_"
 NOT_SETTINGS = frozenset(
@@ -238,19 +238,28 @@ def _from_environment(service: str, kinds: Mapping[str, Any], env: Mapping[str, 
         for key in kinds
     }
     shared = {f"{PREFIX}{key.upper()}" for key in common}
-    others = tuple(f"{PREFIX}{name.upper()}_" for name in TABLES if name != service)
     found = {
         key: _Value(text, alias, Path())
         for key, hint in kinds.items()
         if (alias := _alias(hint)) and (text := env.get(alias, ""))
     }
     for variable, text in env.items():
-        if not variable.startswith(PREFIX) or variable in NOT_SETTINGS or variable.startswith(others):
+        if (
+            not variable.startswith(PREFIX)
+            or variable in NOT_SETTINGS
+            or _owner(variable) not in ("", service)
+        ):
             continue
         _known(variable, {*names, *shared}, variable)
         if variable in names and text != "":
             found[names[variable]] = _Value(text, variable, Path())
     return found
+
+
+def _owner(variable: str) -> str:
+    """The service whose variable it is, by the longest name that fits; empty: shared."""
+    fits = [name for name in TABLES if variable.startswith(f"{PREFIX}{name.upper()}_")]
+    return max(fits, key=len, default="")
 
 
 def _parse_flags(
@@ -317,7 +326,7 @@ def _convert(service: str, kind: type[S], kinds: Mapping[str, Any], values: Mapp
             flag = f"--{key.replace('_', '-')}"
             example = "house-a" if key == "house" else "0.1"
             raise UsageError(
-                f"wattbus {service.replace('_', '-')}: {flag} is missing ({text}), e.g. {flag} {example}"
+                f"{service.replace('_', '-')}: {flag} is missing ({text}), e.g. {flag} {example}"
             )
     converted = {key: _convert_one(kinds[key], value) for key, value in values.items()}
     try:
@@ -342,9 +351,11 @@ def _convert_one(hint: Any, value: _Value) -> Any:  # noqa: ANN401 - a setting o
         return msgspec.convert(_raw(hint, value), hint, strict=False, dec_hook=hook)
     except (msgspec.ValidationError, ValueError, TypeError) as error:
         shown = repr(value.raw)
-        raise UsageError(
-            f"{value.source}: {shown[:80]} won't do: {str(error).replace(' - at `$`', '')}"
-        ) from error
+        why = str(error).replace(" - at `$`", "")
+        bare, _ = _describe(hint)
+        if typing.get_origin(bare) is typing.Literal:
+            why = f"it must be {', '.join(map(str, typing.get_args(bare)))}"
+        raise UsageError(f"{value.source}: {shown[:80]} won't do: {why}") from error
 
 
 def _raw(hint: Any, value: _Value) -> object:  # noqa: ANN401 - a type annotation

@@ -72,6 +72,8 @@ def worth(plan: Plan, case: Problem) -> float:
     for der, device in zip(of_batteries, case.batteries, strict=True):
         through_kwh = sum(abs(kw) * h for kw, h in zip(der.power_kw, case.hours, strict=True))
         cost += device.wear_per_kwh * through_kwh - device.end_value_per_kwh * der.stored_kwh[-1]
+        kept = zip(device.reserve_value, der.stored_kwh[1:], strict=False)
+        cost -= sum(value * (kwh - der.stored_kwh[0]) for value, kwh in kept)
     for der, vehicle in zip(of_cars, case.cars, strict=True):
         charged = sum(kw * h * vehicle.efficiency for kw, h in zip(der.power_kw, case.hours, strict=True))
         cost += float(prices["short_price"]) * max(0.0, vehicle.asked_kwh(case.step_h) - charged)
@@ -131,7 +133,7 @@ def random_case(rng: random.Random, n: int | None = None, *, modes: bool = False
             rng.uniform(-0.5, dearest) * abs(price) if modes else rng.uniform(-1, 1) * price
             for price in import_price
         ],
-        batteries=[_random_battery(rng, index, scale) for index in range(rng.choice([0, 1, 1, 2, 3]))],
+        batteries=[_random_battery(rng, index, n, scale) for index in range(rng.choice([0, 1, 1, 2, 3]))],
         cars=[_random_car(rng, index, n, scale) for index in range(cars)],
         demand=demand,
         demand_of_interval=[rng.randrange(len(demand)) for _ in range(intervals)],
@@ -150,7 +152,7 @@ def _random_period(rng: random.Random, index: int, scale: float) -> DemandPeriod
     return DemandPeriod(name=f"period {index}", price_per_kw=price, floor_kw=floor, expected_kw=expected)
 
 
-def _random_battery(rng: random.Random, index: int, scale: float) -> Battery:
+def _random_battery(rng: random.Random, index: int, steps: int, scale: float) -> Battery:
     low, high = rng.choice([(10.0, 90.0), (0.0, 100.0), (rng.uniform(0, 45), rng.uniform(55, 100))])
     return Battery(
         der_id=f"battery-{index}",
@@ -164,6 +166,7 @@ def _random_battery(rng: random.Random, index: int, scale: float) -> Battery:
         soc_percent=rng.choice([low, high, 0.0, 100.0, *(rng.uniform(0, 100) for _ in range(4))]),
         end_value_per_kwh=rng.choice([0.0, rng.uniform(5, 40)]),
         wear_per_kwh=rng.uniform(0.01, 1),
+        reserve_value=rng.choice([[], [rng.uniform(0, 20) for _ in range(steps)]]),
     )
 
 

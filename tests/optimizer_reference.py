@@ -130,6 +130,9 @@ class _House:
         for i, battery in enumerate(case.batteries):
             cost += battery.wear_per_kwh * self.hours @ (self.charge[i] + self.discharge[i])
             cost -= battery.end_value_per_kwh * battery.capacity_kwh / 100 * self.soc(i, battery)[-1]
+            if battery.reserve_value:
+                more = self.soc(i, battery) - battery.soc_percent
+                cost -= battery.capacity_kwh / 100 * np.asarray(battery.reserve_value) @ more
         for short in self.short:
             cost += prices["short_price"] * short
         return cost + self._demand_cost()

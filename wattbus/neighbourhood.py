@@ -32,6 +32,7 @@ from optimizer.settings import OptimizerSettings
 from orchestrator.audit import Audit
 from orchestrator.service import Mark, OrchestratorService
 from orchestrator.settings import OrchestratorSettings
+from plant.settings import PlantSettings
 from pvsim.service import PvsimService
 from pvsim.settings import PvsimSettings
 from recorder.service import RecorderService
@@ -42,6 +43,7 @@ from runtime.lifecycle import Lifecycle
 from runtime.settings import CommonSettings, Layered, houses_in, load, read_site
 from runtime.store import Store
 from wattbus.faults import Faults
+from wattbus.plants import PolledPlant, load_plant
 
 BATCH_VIRTUAL_S = 300.0
 """Of the recorder on the virtual clock: nobody waits for its rows, and each batch costs an fsync a file."""
@@ -60,6 +62,7 @@ class Site(NamedTuple):
     orchestrator: Layered[OrchestratorSettings]
     recorder: RecorderSettings
     houses: list[str]
+    plant: PlantSettings | None = None
 
 
 def load_site(path: Path, flags: list[str], out: Path, *, repeatable: bool) -> Site:
@@ -93,6 +96,7 @@ def load_site(path: Path, flags: list[str], out: Path, *, repeatable: bool) -> S
         orchestrator=orchestrator,
         recorder=load("recorder", RecorderSettings, [*common, "--data-dir", str(out / "DATA"), *batch]).base,
         houses=houses,
+        plant=load_plant(path, common),
     )
 
 
@@ -172,6 +176,7 @@ class Neighbourhood:
             mark,
             None if keep is None else Audit(site.orchestrator.base.audit_path),
         )
+        self.plants = [] if site.plant is None else [PolledPlant(site.plant, keep, bus, clock, self._sources)]
         self.recorder = RecorderService(site.recorder, bus, clock, self._sink)
         self._presences: list[tuple[Bus, Address[Status]]] = [
             (bus, presence_of(own.house, "meter", own.meter)) for own in site.meters
@@ -185,6 +190,7 @@ class Neighbourhood:
             (bus, presence_of(SITE, name, "main"))
             for name in ("pvsim", "optimizer", "orchestrator", "recorder")
         ]
+        self._presences += [(bus, presence_of(plant.plant_id, "plant", "poller")) for plant in self.plants]
 
     async def run(self, until: Callable[[], Awaitable[None]]) -> None:
         """Run until `until()` returns; then stop from the meters to the recorder, each emptied in turn."""
@@ -197,6 +203,7 @@ class Neighbourhood:
                 services += [controller.run() for controller in self.controllers.values()]
                 middle = [group.create_task(service) for service in services]
                 sources = [group.create_task(service.run()) for service in self.meters]
+                sources += [group.create_task(plant.run()) for plant in self.plants]
                 await until()
                 await self._stop(self._sources, sources)
                 await self._drained(topics.PVSIM)

@@ -70,7 +70,7 @@ def _run(options: Options, out: Path) -> int:
     ordered = resolve(ordered, {house: ders.get(house, []) for house in site.houses}, options.duration_s)
     clock = _clock(options, ZoneInfo(site.common.timezone))
     configure(
-        SERVICES,
+        SERVICES if site.plant is None else (*SERVICES, "plant", "plant_poller"),
         clock,
         options.log_level,
         out / "log" if options.out else None,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
 from broker.errors import BusError, BusRefusedError, NotRoutedError
 from broker.port import Delivery
@@ -178,10 +179,26 @@ async def test_a_reading_is_shown_to_those_who_only_look(
         other.bus.subscribe(wanted, durable=queue) as kept,
         other.bus.subscribe(wanted) as looked_at,
     ):
+        now = SystemClock().now()
         for seq in (1, 2):
-            await one.bus.publish(meter(house), reading(house, seq))
+            await one.bus.publish(meter(house), replace(reading(house, seq), timestamp=now))
         assert await seqs(looked_at, 2) == [1, 2]
         assert await seqs(kept, 2) == [1, 2]
+
+
+# On MQTT alone the topic that keeps is the one that shows: there who looks ignores what is older.
+@pytest.mark.parametrize("place", ["memory", "amqp"], indirect=True)
+async def test_a_backlog_is_kept_but_not_shown(one: Client, other: Client, house: str, queue: str) -> None:
+    wanted = topics.METER_READING.of(house=house)
+    now = SystemClock().now()
+    async with (
+        other.bus.subscribe(wanted, durable=queue) as kept,
+        other.bus.subscribe(wanted) as looked_at,
+    ):
+        for seq, age_s in ((1, 3600), (2, 31), (3, 2), (4, 5), (5, 0)):
+            await one.bus.publish(meter(house), replace(reading(house, seq), timestamp=now.after(-age_s)))
+        assert await seqs(kept, 5) == [1, 2, 3, 4, 5]
+        assert await seqs(looked_at, 2) == [3, 5]
 
 
 async def test_order_is_kept(one: Client, other: Client, house: str, queue: str) -> None:

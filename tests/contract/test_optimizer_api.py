@@ -17,6 +17,7 @@ from optimizer.model import fresh_outlooks
 from optimizer.views import Dispatch, dispatch_of, full_schedule_of, plain
 from tests.openapi import check_operation, openapi_of
 from tests.optimizer_server import Served, optimizer_server
+from tests.unit.test_optimizer_model import der
 
 AT = Instant.parse("2025-01-15T14:30:00Z")
 ROUTES = [
@@ -173,6 +174,20 @@ def test_a_car_is_found_by_its_id_as_a_battery_is(server: Served) -> None:
             "battery",
             "car",
         ]
+    finally:
+        del server.optimizer.board.schedules["house-a"]["car"]
+
+
+def test_a_car_makes_the_only_battery_no_choice_of_two(server: Served) -> None:
+    now = server.optimizer.board.schedules["house-a"]["battery"].issued_at
+    model = server.optimizer._houses["house-a"].model
+    model.hear(der(now, der_id="car", type="electric_vehicle"), now)
+    server.note(schedule(now, der_id="car"))
+    try:
+        for path in ("current_dispatch", "full_schedule", "reasons"):
+            answer = server.get(f"/api/mpc/{path}")
+            assert answer.status_code == 200
+            assert answer.json() == server.get(f"/api/mpc/{path}", battery="battery").json()
     finally:
         del server.optimizer.board.schedules["house-a"]["car"]
 

@@ -18,18 +18,19 @@ from contracts.instant import Instant
 from contracts.messages import DerTelemetry
 from energy.battery import BatterySpec
 from energy.tariff import load_tariff
-from optimizer import remote
 from optimizer.__main__ import serve
 from optimizer.counterparts.playback import open_playback
 from optimizer.counterparts.reporter_api import reporter_api
 from optimizer.counterparts.simulator import Simulator
 from optimizer.counterparts.validator_api import validator_api
 from optimizer.model import PlanInputs, PlannerModel
-from optimizer.remote import Bms, RemoteError, Reporter
+from optimizer.remote import Bms, Reporter
 from optimizer.settings import OptimizerSettings
 from optimizer.sources import BmsBridge, RemoteBattery, ReporterForecasts, resampled
 from optimizer.views import Dispatch, plain
 from optimizer.wire import PowerForecast
+from runtime import asking
+from runtime.asking import RemoteError, open_client
 from runtime.clock import Clock, ScaledClock, SystemClock
 from runtime.errors import UsageError
 from runtime.http import serving
@@ -74,7 +75,7 @@ def forecast_json(start: Instant, *power_kw: float, step_min: float = 60) -> byt
 
 @asynccontextmanager
 async def reporter_at(stub: Stub) -> AsyncIterator[Reporter]:
-    async with serving(stub, "127.0.0.1", 0, LOG) as port, remote.open_client() as http:
+    async with serving(stub, "127.0.0.1", 0, LOG) as port, open_client() as http:
         yield Reporter(f"http://127.0.0.1:{port}", http, SystemClock())
 
 
@@ -173,7 +174,7 @@ async def test_a_fault_that_passes_is_tried_again() -> None:
 async def test_one_that_has_been_away_for_long_is_left_alone_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(remote, "LEAVE_ALONE_S", 0.3)
+    monkeypatch.setattr(asking, "LEAVE_ALONE_S", 0.3)
     stub = Stub((503, b""))
     async with reporter_at(stub) as reporter:
 
@@ -204,7 +205,7 @@ async def test_one_that_refuses_is_not_away() -> None:
 
 
 async def test_a_slow_counterpart_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "TRY_WITHIN_S", 0.1)
+    monkeypatch.setattr(asking, "TRY_WITHIN_S", 0.1)
     stub = Stub((200, GOOD), delay_s=0.4)
     async with reporter_at(stub) as reporter:
         with pytest.raises(
@@ -215,7 +216,7 @@ async def test_a_slow_counterpart_is_not_waited_for(monkeypatch: pytest.MonkeyPa
 
 async def test_nobody_there_is_said_in_one_line() -> None:
     (port,) = free_ports(1)
-    async with remote.open_client() as http:
+    async with open_client() as http:
         with pytest.raises(
             RemoteError, match=f"BMS at http://127.0.0.1:{port}/api/battery/soc: ConnectError"
         ):
@@ -240,7 +241,7 @@ async def test_a_battery_behind_a_bms_is_on_the_bus_and_gets_its_commands() -> N
             async for delivery in life.each(deliveries):
                 heard.append(delivery.message)  # noqa: PERF401 - each as it comes
 
-    async with serving(stub, "127.0.0.1", 0, LOG) as port, remote.open_client() as http:
+    async with serving(stub, "127.0.0.1", 0, LOG) as port, open_client() as http:
         bms = Bms(f"http://127.0.0.1:{port}", http, clock)
         bridge = BmsBridge(RemoteBattery("house-a", SPEC, bms), bus, clock, life)
         async with asyncio.TaskGroup() as group:
@@ -266,7 +267,7 @@ async def test_a_battery_behind_a_bms_is_on_the_bus_and_gets_its_commands() -> N
 async def test_a_validator_refuses_what_its_battery_can_not_do() -> None:
     simulator = Simulator(SPEC, 50.0, open_playback(EXAMPLE, "meter_w", "pv_w"), load_tariff(), 0.0, START)
     app = validator_api(simulator, "costa_rica", SystemClock())
-    async with serving(app, "127.0.0.1", 0, LOG) as port, remote.open_client() as http:
+    async with serving(app, "127.0.0.1", 0, LOG) as port, open_client() as http:
         bms = Bms(f"http://127.0.0.1:{port}", http, SystemClock())
         with pytest.raises(RemoteError, match=r"answers 409: .*outside -5\.\.5"):
             await bms.dispatch(Dispatch(timestamp=plain(START), battery_power_kw=6.0, status="optimal"))

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from broker.errors import BusUnavailableError
 from broker.memory import MemoryTransport
-from broker.transport import Outgoing
+from broker.outbox_file import OutboxFile
+from broker.transport import Filter, Outgoing
 from contracts import topics
 from contracts.codec import decode
 from contracts.instant import Instant
-from contracts.messages import MeterReading
+from contracts.messages import Alert, MeterReading
+from contracts.topics import DeliveryClass
 from energy.errors import SeriesError
 from energy.series import Series
 from meter.__main__ import build
@@ -152,3 +154,91 @@ def test_no_reading_is_dropped_while_the_broker_is_away() -> None:
     readings = [decode(MeterReading, payload) for payload in run_virtual(main)]
     assert [r.seq for r in readings] == list(range(1, 32))
     assert [r.timestamp.seconds_since(START) for r in readings] == [10.0 * i for i in range(31)]
+
+
+def test_readings_of_an_outage_outlive_the_meter_and_keep_their_identity(tmp_path: Path) -> None:
+    own = MeterSettings(house="house-a")
+    boots, path = tmp_path / "boots.json", tmp_path / "outbox.sqlite"
+
+    async def live(clock: VirtualClock, *, away: bool) -> list[MeterReading]:
+        bus, _ = memory_bus(clock)
+        bus._readings = bus._live = transport = Away()
+        transport.away = away
+        life = Lifecycle()
+        model = build(own, clock.now(), boots)
+        task = asyncio.create_task(MeterService(own, model, bus, clock, life, OutboxFile(path)).run())
+        await clock.sleep(95)
+        life.stop()
+        await task
+        async with bus.subscribe(topics.METER_READING, durable=topics.RECORDER) as deliveries:
+            return [(await anext(deliveries)).message for _ in range(transport.backlog(topics.RECORDER))]
+
+    assert run_virtual(lambda clock: live(clock, away=True)) == []
+    found = run_virtual(lambda clock: live(clock, away=False), START.after(3600))
+    assert [(r.boot, r.seq) for r in found] == [(boot, seq) for boot in (1, 2) for seq in range(1, 11)]
+    since = [0.0, 3600.0]
+    assert [r.timestamp.seconds_since(START) for r in found] == [
+        begin + 10 * i for begin in since for i in range(10)
+    ]
+
+
+def test_a_backlog_is_not_shown_on_the_live_plane(tmp_path: Path) -> None:
+    async def main(clock: VirtualClock) -> list[MeterReading]:
+        bus, live = memory_bus(clock)
+        bus._readings = transport = Away()
+        life = Lifecycle()
+        own = MeterSettings(house="house-a")
+        file = OutboxFile(tmp_path / "outbox.sqlite")
+        async with bus.subscribe(topics.METER_READING) as shown:
+            service = MeterService(own, build(own, clock.now(), None), bus, clock, life, file)
+            task = asyncio.create_task(service.run())
+            await clock.sleep(600)
+            transport.away = False
+            await clock.sleep(35)
+            life.stop()
+            await task
+            assert transport.backlog(topics.RECORDER) == 64
+            del live
+            seen = []
+            while True:
+                try:
+                    async with clock.timeout(1):
+                        seen.append((await anext(shown)).message)
+                except TimeoutError:
+                    return seen
+
+    seqs = [reading.seq for reading in run_virtual(main)]
+    assert seqs[0] >= 58, "older than 30 s when the broker came back"
+    assert seqs == sorted(seqs)
+    assert seqs[-1] == 64
+
+
+def test_what_is_refused_leaves_a_gap_that_is_alarmed(tmp_path: Path) -> None:
+    async def main(clock: VirtualClock) -> tuple[list[int], list[Alert]]:
+        bus, _ = memory_bus(clock)
+        bus._readings = bus._live = transport = Away()
+        life = Lifecycle()
+        own = MeterSettings(house="house-a", outbox_max_rows=20)
+        await transport.declare((Filter(topics.ALERT.filter, DeliveryClass.READING),), "alerts")
+        file = OutboxFile(tmp_path / "outbox.sqlite")
+        service = MeterService(own, build(own, clock.now(), None), bus, clock, life, file)
+        task = asyncio.create_task(service.run())
+        await clock.sleep(595)
+        assert service.refused == 40
+        transport.away = False
+        await clock.sleep(35)
+        life.stop()
+        await task
+        async with bus.subscribe(topics.METER_READING, durable=topics.RECORDER) as deliveries:
+            seqs = [(await anext(deliveries)).message.seq for _ in range(transport.backlog(topics.RECORDER))]
+        async with bus.subscribe(topics.ALERT, durable="alerts") as deliveries:
+            return seqs, [(await anext(deliveries)).message for _ in range(transport.backlog("alerts"))]
+
+    seqs, alerts = run_virtual(main)
+    assert seqs == [*range(1, 21), *range(61, 65)]
+    assert [(a.name, a.source, a.boot, a.seq) for a in alerts] == [
+        ("outbox-full", "meter-main", 1, 1),
+        ("outbox-gap", "meter-main", 1, 2),
+    ]
+    assert "from seq 21 on" in alerts[0].text
+    assert "up to seq 60 are missing, 40 in all" in alerts[1].text

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broker.bus import PlanesBus
-from broker.errors import BusUnavailableError
+from broker.errors import BusRefusedError, BusUnavailableError
 from contracts import topics
 from contracts.codec import encode
 from contracts.instant import Instant
@@ -203,6 +203,46 @@ def test_a_broker_that_is_away_gets_the_plan_when_it_is_back() -> None:
             await s.live(30.0)
             assert fail.failures
             assert len(s.of(Schedule)) == 1
+
+    run_virtual(main)
+
+
+def test_a_house_that_may_not_publish_keeps_no_other_from_it() -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with site(clock) as s:
+            s.optimizer._bus = _Refusing(s.bus, "house-a")
+            for house in ("house-a", "house-b"):
+                await s.measure(house)
+                await s.report(house)
+            await clock.sleep(10.0)
+            assert [schedule.house for schedule in s.of(Schedule)] == ["house-b"]
+
+    run_virtual(main)
+
+
+class _Refusing:
+    """A bus whose broker takes nothing of one house."""
+
+    def __init__(self, bus: PlanesBus, house: str) -> None:
+        self._bus = bus
+        self._house = house
+        self.subscribe = bus.subscribe
+        self.declare = bus.declare
+
+    async def publish(self, address: Address[Any], message: Any) -> None:
+        if message.house == self._house:
+            raise BusRefusedError("not allowed")
+        await self._bus.publish(address, message)
+
+
+def test_a_plan_holds_until_after_the_next_turn() -> None:
+    settings = Layered(OptimizerSettings(interval_min=60), {})
+
+    async def main(clock: VirtualClock) -> None:
+        async with site(clock, settings) as s:
+            await s.live(10.0)
+            (schedule,) = s.of(Schedule)
+            assert schedule.valid_until == schedule.issued_at.after(3600.0 + 900.0)
 
     run_virtual(main)
 

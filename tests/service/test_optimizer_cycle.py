@@ -81,7 +81,7 @@ def test_a_load_that_is_off_for_minutes_has_the_plan_made_anew_once() -> None:
 
 
 def test_a_second_battery_and_a_car_are_planned_when_they_come_and_when_the_car_goes() -> None:
-    settings = Layered(OptimizerSettings(horizon_h=5.0), {})
+    settings = Layered(OptimizerSettings(horizon_h=5.0, replan_soc_percent=100.0), {})
 
     async def main(clock: VirtualClock) -> None:
         async with site(clock, settings) as s:

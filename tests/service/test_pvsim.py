@@ -5,6 +5,10 @@ from itertools import pairwise
 
 import pytest
 
+from broker.errors import BusUnavailableError
+from broker.memory import MemoryTransport
+from broker.pipe import IN_FLIGHT_MAX
+from broker.transport import Outgoing
 from contracts import topics
 from contracts.instant import Instant
 from contracts.messages import MeterReading, PvReading
@@ -117,3 +121,80 @@ def test_a_recording_off_the_hour_changes_gradually_too() -> None:
     production = recorded(series)
     values = [production(begin.after(10 * i)) for i in range(4 * 360)]
     assert max(abs(a - b) for a, b in pairwise(values)) < 10
+
+
+class Away(MemoryTransport):
+    """A broker that takes no answers for a while, and counts those that are tried at once."""
+
+    away = True
+    at_once = at_once_max = 0
+
+    async def publish(self, out: Outgoing) -> None:
+        if "/pv/" in out.name:
+            self.at_once += 1
+            self.at_once_max = max(self.at_once, self.at_once_max)
+            await asyncio.sleep(0.01)
+            self.at_once -= 1
+            if self.away:
+                raise BusUnavailableError("away")
+        await super().publish(out)
+
+
+def test_a_reading_is_acknowledged_after_its_own_answer_is_confirmed() -> None:
+    async def main(clock: VirtualClock) -> list[PvReading]:
+        bus, _ = memory_bus(clock)
+        bus._readings = bus._live = transport = Away()
+        life = Lifecycle()
+        service = PvsimService(build(Layered(OWN, {}), clock), bus, clock, life)
+        task = asyncio.create_task(service.run())
+        await clock.sleep(0.1)
+        for seq in range(1, 501):
+            await bus.publish(topics.METER_READING.at(house="house-a", meter="main"), reading(seq))
+        await clock.sleep(60)
+        assert transport.backlog(topics.PVSIM) == 500
+        assert len(service._unanswered) <= IN_FLIGHT_MAX
+        transport.away = False
+        begun = clock.monotonic()
+        while transport.backlog(topics.PVSIM):
+            await clock.sleep(0.01)
+        assert clock.monotonic() - begun < 2
+        assert transport.at_once_max > 50
+        assert service.answered == 500
+        life.stop()
+        await task
+        async with bus.subscribe(topics.PV_READING, durable=topics.RECORDER) as deliveries:
+            return [(await anext(deliveries)).message for _ in range(transport.backlog(topics.RECORDER))]
+
+    assert sorted(pv.seq for pv in run_virtual(main)) == list(range(1, 501))
+
+
+def test_stopped_without_a_broker_it_leaves_the_readings_to_the_next_one() -> None:
+    async def main(clock: VirtualClock) -> None:
+        bus, _ = memory_bus(clock)
+        bus._readings = bus._live = transport = Away()
+        first, second = Lifecycle(), Lifecycle()
+        task = asyncio.create_task(PvsimService(build(Layered(OWN, {}), clock), bus, clock, first).run())
+        await clock.sleep(0.1)
+        for seq in range(1, 301):
+            await bus.publish(topics.METER_READING.at(house="house-a", meter="main"), reading(seq))
+        await clock.sleep(5)
+        first.stop()
+        await task
+        assert transport.backlog(topics.PVSIM) == 300
+        transport.away = False
+        task = asyncio.create_task(PvsimService(build(Layered(OWN, {}), clock), bus, clock, second).run())
+        await clock.sleep(5)
+        assert transport.backlog(topics.PVSIM) == 0
+        assert transport.backlog(topics.RECORDER) == 300
+        second.stop()
+        await task
+
+    run_virtual(main)
+
+
+def test_a_restart_gives_a_redelivery_the_same_answer() -> None:
+    own = PvsimSettings(latitude=40.0, longitude=-3.7, cloudiness=0.5, seed=3)
+    instants = [START.after(600 * i) for i in range(20)]
+    once = answers(*(reading(i + 1, at) for i, at in enumerate(instants)), own=own)
+    again = answers(*(reading(i + 1, at) for i, at in reversed(list(enumerate(instants)))), own=own)
+    assert sorted(again, key=lambda pv: pv.seq) == once

@@ -101,6 +101,28 @@ def test_a_negative_price_is_used(
     assert flows(load, pv, o, soc)[:3] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("planned_kw", "ceiling_kw", "battery_kw"),
+    [
+        (0.0, 0.0, -1.0),  # the plan's purchase is held: a peak above it would cost
+        (0.0, 2.5, -0.5),  # a peak of 2.5 kW is paid for: only what is above it is made up for
+        (0.0, 4.0, 0.0),  # nothing is saved below it
+        (1.0, 4.0, 1.0),
+        (2.0, 4.0, 1.0),  # and the battery charges up to it, no further
+    ],
+)
+def test_the_grid_is_held_at_the_peak_that_is_paid_for(
+    planned_kw: float, ceiling_kw: float, battery_kw: float
+) -> None:
+    o = money(
+        scheduled_kw={"battery": planned_kw},
+        scheduled_grid_kw=2.0 + planned_kw if planned_kw else 2.0,
+        demand_priced=True,
+        grid_ceiling_kw=ceiling_kw,
+    )
+    assert flows(3, 0, o)[0] == pytest.approx(battery_kw)
+
+
 def test_more_sun_than_the_plan_foresaw_is_stored() -> None:
     assert flows(1, 4, money(scheduled_kw={"battery": 2.0}, scheduled_grid_kw=0.0))[0] == pytest.approx(3)
     assert flows(1, 4, money(scheduled_kw={"battery": 0.001}, scheduled_grid_kw=0.0))[0] == pytest.approx(3)

@@ -63,7 +63,7 @@ def is_finite(plan: Plan) -> bool:
         ({"first_step_h": 1.5}, "first_step_h is 1.5"),
         ({"max_grid_import_kw": math.inf}, "max_grid_import_kw is inf"),
         ({"passed_steps": 1}, "passed_steps is 1: it must be in 0..0"),
-        ({"interval_steps": 0}, "passed_steps is 0: it must be in 0..-1"),
+        ({"interval_steps": 0}, "interval_steps is 0: it must be 1 or more"),
         ({"passed_kwh": -1.0}, "passed_kwh is -1"),
         ({"demand_of_interval": [0, 0]}, "demand_of_interval names a period, demand has none"),
         ({"batteries": [battery(wear_per_kwh=0.0)]}, "battery wear_per_kwh is 0: it must be above 0"),

@@ -17,7 +17,9 @@ from optimizer.parameters import parameters_of
 from optimizer.plan import Plan, check
 from optimizer.problem import Battery, Car, DemandPeriod, Problem
 from optimizer.program import Program, Structure, structure_of
-from optimizer.solver import Solver, needs_modes
+from optimizer.solver import STRUCTURES_MAX, Solver, needs_modes
+from tests.optimizer_cases import battery, car
+from tests.optimizer_cases import problem as problem_of
 
 EXACT = 1e-6
 N = 16
@@ -132,21 +134,13 @@ def test_a_rule_with_one_variable_is_a_bound() -> None:
 # Binaries
 
 
-BATTERY = Battery(
-    capacity_kwh=10.0,
-    max_charge_kw=4.0,
-    max_discharge_kw=4.0,
-    efficiency_roundtrip=0.81,
-    min_soc_percent=0.0,
-    max_soc_percent=100.0,
-    soc_percent=50.0,
-)
-CAR = Car(
-    capacity_kwh=50.0,
+BATTERY = battery(efficiency_roundtrip=0.81, soc_percent=50.0)
+CAR = car(
     max_charge_kw=7.0,
     soc_percent=50.0,
     target_soc_percent=80.0,
     min_charge_kw=1.4,
+    efficiency=0.9,
     departure_step=6,
 )
 PEAK = DemandPeriod(name="day", price_per_kw=100.0, floor_kw=1.0)
@@ -154,17 +148,7 @@ PEAK = DemandPeriod(name="day", price_per_kw=100.0, floor_kw=1.0)
 
 def plain(load: list[float], price: list[float], **more: Any) -> Problem:
     """Hourly steps, one battery, no sun, nothing sold."""
-    fields: dict[str, Any] = {
-        "step_h": 1.0,
-        "load_kw": load,
-        "pv_kw": [0.0] * len(load),
-        "import_price": price,
-        "export_price": [0.0] * len(load),
-        "batteries": [BATTERY],
-        "max_grid_import_kw": 100.0,
-        **more,
-    }
-    return Problem(**fields)
+    return problem_of(load, price, BATTERY, **more)
 
 
 def both_at_once(problem: Problem) -> bool:
@@ -288,6 +272,23 @@ def test_a_time_limit_counts_for_each_plan() -> None:
         assert solver.plan(a_day(step, 50.0)).status == "optimal"
 
 
+def test_a_time_limit_counts_for_each_plan_with_binaries_too() -> None:
+    """And these it counts from each run on."""
+    exact = Exact(structure_of(hard(), modes=True), hard())
+    for _ in range(4):
+        assert exact.answer(hard(), time_limit_s=0.3).solved.took_s < 0.6
+
+
+def test_of_many_structures_the_latest_are_kept() -> None:
+    solver = Solver()
+    for steps in range(1, STRUCTURES_MAX + 4):
+        assert solver.plan(plain([1.0] * steps, [1.0] * steps), "house").status == "optimal"
+    assert len(solver._exact) == STRUCTURES_MAX
+    assert solver.plan(plain([1.0], [1.0]), "house").status == "optimal"
+    solver.forget("house")
+    assert not solver._bases
+
+
 def test_what_is_found_by_the_time_limit_is_used_and_not_called_optimal() -> None:
     plan = Solver(time_limit_s=0.3).plan(hard())
     assert plan.status == "fallback"
@@ -350,11 +351,11 @@ LITTLE = 1e-3
 def cost_from(solver: Solver, problem: Problem, plan: Plan, step: int, kwh: float) -> float | None:
     """What the rest of a plan costs if the first battery holds that much more; None if it can't."""
     batteries = []
-    for k, (battery, der) in enumerate(zip(problem.batteries, plan.ders, strict=True)):
-        soc = 100 * (der.stored_kwh[step] + (kwh if k == 0 else 0.0)) / battery.capacity_kwh
-        if not battery.min_soc_percent <= soc <= battery.max_soc_percent:
+    for k, (one, der) in enumerate(zip(problem.batteries, plan.ders, strict=True)):
+        soc = 100 * (der.stored_kwh[step] + (kwh if k == 0 else 0.0)) / one.capacity_kwh
+        if not one.min_soc_percent <= soc <= one.max_soc_percent:
             return None
-        batteries.append(msgspec.structs.replace(battery, soc_percent=soc))
+        batteries.append(msgspec.structs.replace(one, soc_percent=soc))
     rest = msgspec.structs.replace(
         problem,
         batteries=batteries,

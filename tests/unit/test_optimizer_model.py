@@ -349,10 +349,12 @@ def test_a_plan_becomes_a_schedule() -> None:
     house.hear(der(START), START)
     inputs = house.plan_inputs(START.after(5))
     problem = problem_of(inputs)
-    (schedule,) = schedules_of(inputs, problem, Solver().plan(problem), "a solver", None)
+    (schedule,) = schedules_of(
+        inputs, problem, Solver().plan(problem), interval_s=3600.0, solver="a solver", solve_time_s=None
+    )
     assert schedule.status == "optimal"
     assert (schedule.issued_at, schedule.start) == (START.after(5), START)
-    assert schedule.valid_until == START.after(1805)
+    assert schedule.valid_until == START.after(5 + 3600 + 900)
     assert len(schedule.battery_power_kw) == 192
     assert len(schedule.soc_percent) == 193
     assert schedule.soc_percent[0] == pytest.approx(50.0)

@@ -24,9 +24,9 @@ from optimizer.posing import (
 from optimizer.problem import Battery, fault_in
 from optimizer.solver import Solver
 from tests.optimizer_cases import battery
+from tests.unit.test_optimizer_model import START, der
 
-START = Instant.parse("2024-07-01T12:00:00Z")
-"""06:00 in Costa Rica: valley, until 10:00."""
+# START is 06:00 in Costa Rica: valley, until 10:00.
 QUARTER_S = 900.0
 
 
@@ -36,24 +36,7 @@ def setup(tariff: Tariff | None = None, **more: Any) -> Setup:
 
 
 def telemetry(**more: Any) -> DerTelemetry:
-    fields: dict[str, Any] = {
-        "der_id": "der",
-        "house": "house-a",
-        "is_online": True,
-        "timestamp": START,
-        "current_output": 0.0,
-        "power_meter_measurement": 0.0,
-        "baseline": 0.0,
-        "contract_threshold": 0.0,
-        "project_id": "PRJ",
-        "is_standalone": False,
-        "connection_start_at": START,
-        "current_soc": 50.0,
-        "type": "battery_storage",
-        "nameplate_capacity": 7.0,
-        "capacity_kwh": 40.0,
-    }
-    return DerTelemetry(**{**fields, **more})
+    return der(START, **{"der_id": "der", "nameplate_capacity": 7.0, "capacity_kwh": 40.0, **more})
 
 
 def car_telemetry(**more: Any) -> DerTelemetry:
@@ -311,3 +294,16 @@ def test_a_problem_is_what_was_foreseen() -> None:
     assert (case.max_grid_import_kw, case.max_grid_export_kw) == (16.0, 5.0)
     assert case.demand == demand.demand
     assert fault_in(case) is None
+
+
+def test_what_is_in_store_is_worth_a_demand_price_over_the_next_hours_where_there_is_one() -> None:
+    """Valley until 10:00, which is after these two hours: all of them have its price."""
+    ahead = Ahead(forecast("load", [1.0] * 8), forecast("pv", [0.0] * 8), price_forecast([10.0] * 8))
+    demand = demand_at(START, setup())
+    posed = pose(setup(), ahead, [battery(), battery(der_id="other")], [], demand).batteries
+    prices = {period.name: period.price_per_kw for period in demand.demand}
+    (value,) = {tuple(one.reserve_value) for one in posed}
+    assert sum(value) == pytest.approx(prices["2024-07 valley"])
+    assert value[0] == max(value)
+    assert list(value) == sorted(value, reverse=True)
+    assert pose(setup(), ahead, [battery()], [], NO_DEMAND).batteries[0].reserve_value == ()

@@ -1,0 +1,84 @@
+"""The poller's own HTTP: how it stands with the plant, and the last reading that could be believed."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from litestar import Litestar, Response, get
+from litestar.openapi import ResponseSpec
+from msgspec import Meta
+
+from contracts.instant import Instant
+from plant.polling import Condition
+from runtime.clock import Clock
+from runtime.logs import get_log
+from runtime.web import web_app
+
+
+class LastReading(msgspec.Struct, frozen=True, kw_only=True):
+    """The last that could be believed."""
+
+    timestamp: datetime
+    age_s: float
+    generation_kw: float
+    consumption_kw: float
+    available_kw: Annotated[float, Meta(description="negative if more is consumed")]
+
+
+class PollerHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """How it stands with the plant."""
+
+    status: Literal["ok", "ailing"]
+    plant_id: str
+    failures: Annotated[int, Meta(description="in a row")]
+    why: Annotated[str, Meta(description="the last failure; empty: none")]
+    since: datetime | None
+    last: Annotated[LastReading | None, Meta(description="kept, however old; null: none yet")]
+
+
+def poller_api(plant_id: str, condition: Condition, clock: Clock) -> Litestar:
+    """The application."""
+
+    @get(
+        "/health",
+        sync_to_thread=False,
+        responses={503: ResponseSpec(PollerHealth, description="ailing", generate_examples=False)},
+    )
+    def health() -> Response[PollerHealth]:
+        """Whether the plant answers and can be believed, and if not, why."""
+        told = health_of(plant_id, condition, clock)
+        return Response(told, status_code=200 if told.status == "ok" else 503)
+
+    return web_app(
+        [health],
+        title="Plant poller",
+        description="Puts what a plant API says on the bus.",
+        log=get_log("plant_poller"),
+    )
+
+
+def health_of(plant_id: str, condition: Condition, clock: Clock) -> PollerHealth:
+    """What there is to say."""
+    last, since = condition.last, condition.since
+    reading = None
+    if last is not None:
+        reading = LastReading(
+            timestamp=_plain(last.timestamp),
+            age_s=clock.now().seconds_since(last.timestamp),
+            generation_kw=last.generation_w / 1000,
+            consumption_kw=last.consumption_w / 1000,
+            available_kw=(last.generation_w - last.consumption_w) / 1000,
+        )
+    return PollerHealth(
+        status="ailing" if condition.is_ailing else "ok",
+        plant_id=plant_id,
+        failures=condition.failures,
+        why=condition.why,
+        since=None if since is None else _plain(since),
+        last=reading,
+    )
+
+
+def _plain(moment: Instant) -> datetime:
+    """The same moment as a plain datetime, which msgspec writes without a hook."""
+    return datetime.combine(moment.date(), moment.timetz())
