@@ -71,6 +71,14 @@ class BatteryStatus(msgspec.Struct, frozen=True, kw_only=True):
     solver_time: float
 
 
+class ForecastStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Which forecast a house's last plan was made with; a name that ends in -fallback stands in for another."""
+
+    house: str
+    kind: str
+    name: str
+
+
 class PeakStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The highest mean import of a billing month so far, in the tariff periods that share a demand charge."""
 
@@ -97,6 +105,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     next_run: Annotated[datetime, Meta(description="of all houses but those with an interval of their own")]
     mean_solver_time: float
     batteries: Annotated[list[BatteryStatus], Meta(description="and cars")]
+    forecasts: list[ForecastStatus]
     peaks: list[PeakStatus]
 
 
@@ -180,6 +189,14 @@ class PlansView:
         now = self._clock.now()
         plans = [plan for house in self.board.schedules.values() for plan in house.values()]
         return [_battery_status(plan, dispatch_of(plan, now)) for plan in plans]
+
+    def forecasts(self) -> list[ForecastStatus]:
+        """The forecasts of all houses."""
+        return [
+            ForecastStatus(house=house, kind=kind, name=name)
+            for house, named in self.board.forecasts.items()
+            for kind, name in named.items()
+        ]
 
     def peaks(self) -> list[PeakStatus]:
         """The billing months' peaks of all houses."""
@@ -282,6 +299,7 @@ def _service_routes(
             next_run=plain(now.floor(interval_s).after(interval_s)),
             mean_solver_time=view.board.solve_s / solved if solved else 0.0,
             batteries=view.batteries(),
+            forecasts=view.forecasts(),
             peaks=view.peaks(),
         )
 

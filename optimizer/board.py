@@ -1,9 +1,9 @@
-"""What is known of the plans made so far: each battery's last one, and counts."""
+"""What was published so far: each battery's last plan, each house's last forecasts, and counts."""
 
 from collections import Counter
 from collections.abc import Sequence
 
-from contracts.messages import Schedule
+from contracts.messages import Forecast, Schedule
 
 
 class Board:
@@ -12,6 +12,8 @@ class Board:
     def __init__(self) -> None:
         self.schedules: dict[str, dict[str, Schedule]] = {}
         """By house, and battery or car."""
+        self.forecasts: dict[str, dict[str, str]] = {}
+        """The names of the last ones, by house and kind."""
         self.by_status: Counter[str] = Counter()
         self.violations: Counter[str] = Counter()
         """How often a plan had to miss a limit, by the limit's name."""
@@ -27,6 +29,12 @@ class Board:
             self.violations.update(violation.partition(" ")[0] for violation in plan[0].violations)
             self.solve_s += plan[0].solve_time_s or 0.0
 
+    def note_forecasts(self, *forecasts: Forecast) -> None:
+        """Keep what a house's forecasts are called: a fall-back tells so by its name."""
+        for forecast in forecasts:
+            self.forecasts.setdefault(forecast.house, {})[forecast.kind] = forecast.name
+
     def forget(self, house: str) -> None:
         """Drop the plans of a house that is gone."""
         self.schedules.pop(house, None)
+        self.forecasts.pop(house, None)

@@ -19,7 +19,7 @@ class PlanCounts(Collector):
         self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
-        board, now = self._optimizer.board, self._clock.now()
+        board = self._optimizer.board
         plans = CounterMetricFamily("wattbus_plans", "Plans published, by status.", labels=["status"])
         for status, count in board.by_status.items():
             plans.add_metric([status], count)
@@ -37,11 +37,25 @@ class PlanCounts(Collector):
         yield CounterMetricFamily("wattbus_skipped_runs", skipped, value=self._optimizer.skipped_runs)
         yield CounterMetricFamily("wattbus_solve_seconds", "All solves together.", value=board.solve_s)
         yield GaugeMetricFamily("wattbus_houses", "Houses heard of.", value=len(self._optimizer.houses))
+        yield from self._forecasts()
+        yield from self._plans()
+
+    def _forecasts(self) -> Iterator[Metric]:
         off = "Mean absolute error of the forecasts of the last days."
         errors = GaugeMetricFamily("wattbus_forecast_error_kilowatts", off, labels=["house", "kind"])
         for house, kind, kw in self._optimizer.forecast_errors():
             errors.add_metric([house, kind], kw)
         yield errors
+        fallbacks = GaugeMetricFamily(
+            "wattbus_forecast_fallback", "Whether a forecast stands in for another.", labels=["house", "kind"]
+        )
+        for house, named in self._optimizer.board.forecasts.items():
+            for kind, name in named.items():
+                fallbacks.add_metric([house, kind], float(name.endswith("-fallback")))
+        yield fallbacks
+
+    def _plans(self) -> Iterator[Metric]:
+        board, now = self._optimizer.board, self._clock.now()
         labels = ["house", "battery"]
         age = GaugeMetricFamily("wattbus_plan_age_seconds", "Since the last plan.", labels=labels)
         power = GaugeMetricFamily("wattbus_dispatch_kilowatts", "The command that holds now.", labels=labels)

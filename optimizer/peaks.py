@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -94,9 +95,7 @@ class UsualPeaks:
         self._tariff = tariff
         self._load = load
         self._pv = pv
-        self._names = sorted({period.demand_group for period in tariff.periods})
-        self._groups: dict[int, npt.NDArray[np.int8]] = {}
-        """Of the days (of UTC) by their number, each slot's demand group, as its index in `_names`."""
+        self._names = _names_of(tariff)
         self._reckoned: tuple[int, Battery] | None = None
         self._lowest: dict[str, list[float]] = {}
 
@@ -116,21 +115,25 @@ class UsualPeaks:
 
     def _days_before(self, today: int) -> Iterator[tuple[str, FloatArray]]:
         """The net load of the last days that are known throughout, group by group."""
-        known = self._groups
-        self._groups = {}
-        n = self._load.slots_a_day
+        n, step_s = self._load.slots_a_day, self._load.step_s
         for day in range(today - LEARN_DAYS, today):
             net = self._load.window(day * n, n) - np.nan_to_num(self._pv.window(day * n, n))
             if not np.isnan(net).any():
-                groups = self._groups[day] = known[day] if day in known else self._groups_of(day)
+                groups = _groups_of(self._tariff, self._load.start_of(day * n), step_s, n)
                 for index in np.unique(groups):
                     yield self._names[index], net[groups == index]
 
-    def _groups_of(self, day: int) -> npt.NDArray[np.int8]:
-        n, step_s = self._load.slots_a_day, self._load.step_s
-        start = self._load.start_of(day * n)
-        periods = (self._tariff.period_at(start.after(i * step_s)) for i in range(n))
-        return np.array([self._names.index(period.demand_group) for period in periods], dtype=np.int8)
+
+@lru_cache(maxsize=4096)
+def _groups_of(tariff: Tariff, start: Instant, step_s: float, n: int) -> npt.NDArray[np.int8]:
+    """Each slot's demand group, as its place in the groups' alphabet; kept for all houses of a tariff."""
+    names = _names_of(tariff)
+    periods = (tariff.period_at(start.after(i * step_s)) for i in range(n))
+    return np.array([names.index(period.demand_group) for period in periods], dtype=np.int8)
+
+
+def _names_of(tariff: Tariff) -> list[str]:
+    return sorted({period.demand_group for period in tariff.periods})
 
 
 def lowest_peak(net_kw: FloatArray, battery: Battery, step_h: float) -> float:

@@ -317,6 +317,7 @@ class OptimizerService:
         await self._bus.publish(topics.PRICE.at(house=house, tariff=inputs.prices.tariff), inputs.prices)
         for forecast in (inputs.load, inputs.pv):
             await self._bus.publish(topics.FORECAST.at(house=house, kind=forecast.kind), forecast)
+        self.board.note_forecasts(inputs.load, inputs.pv)
 
     def _note(self, plan: Sequence[Schedule], reason: Reason) -> None:
         if not plan:

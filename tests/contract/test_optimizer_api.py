@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -314,3 +315,24 @@ def test_each_step_says_why(server: Served) -> None:
         assert step["limit"]
         assert step["import_price"] > 0
         assert step["stored_value"] >= 0
+
+
+def test_status_and_metrics_name_the_forecasts(server: Served) -> None:
+    told = {one["kind"]: one["name"] for one in server.get("/api/mpc/status").json()["forecasts"]}
+    assert told == {"load": "persistence-1d", "pv": "persistence-1d"}
+    metrics = server.get("/metrics").text
+    assert 'wattbus_forecast_fallback{house="house-a",kind="load"} 0.0' in metrics
+
+
+def test_a_plan_that_has_run_out_is_none(server: Served) -> None:
+    now = Instant.of(datetime.now(UTC))
+    last = server.optimizer.board.schedules["house-a"]["battery"]
+    server.note(msgspec.structs.replace(last, valid_until=now.after(-1)))
+    try:
+        for path in ("/api/mpc/full_schedule", "/api/mpc/reasons"):
+            answer = server.get(path)
+            assert answer.status_code == 503
+            assert "ran out at" in answer.json()["detail"]
+        assert server.get("/api/mpc/current_dispatch").json()["status"] == "fallback"
+    finally:
+        server.note(last)
