@@ -72,7 +72,7 @@ class BatteryStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ForecastStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Which forecast a house's last plan was made with; a name that ends in -fallback stands in for another."""
+    """Which forecast a house's last plan was made with; one called -fallback stands in for another."""
 
     house: str
     kind: str
