@@ -7,9 +7,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from contracts.messages import DerTelemetry
 from wattbus.scoreboard import HouseBoard
 
 NOTHING = Text("-", style="dim")
+SILENT = Text("silent", style="red")
+SILENT_S = 30.0
+"""A device that has said nothing for so long is not shown with what it said last."""
 WIDE = 140
 """From so many columns on the commands and reasons stand in the table."""
 
@@ -34,25 +38,33 @@ def live_table(boards: Iterable[HouseBoard], now: datetime, note: str, width: in
         table.add_column("Last command", no_wrap=True)
         table.add_column("Why", ratio=1)
     for board in boards:
-        table.add_row(*_row(board), *((_command(board), _why(board)) if wide else ()))
+        table.add_row(*_row(board, now), *((_command(board), _why(board)) if wide else ()))
     reasons = [] if wide else [Text.assemble((f"{board.house}: ", "bold"), _why(board)) for board in boards]
     return Group(table, *reasons, Text(note, style="dim"))
 
 
-def _row(board: HouseBoard) -> list[Text]:
+def _row(board: HouseBoard, now: datetime) -> list[Text]:
     battery, ev, snapshot = board.battery, board.ev, board.snapshot
+    silent = battery is not None and _is_silent(battery, now)
     return [
         Text(board.house, style="bold"),
         _number(None if board.reading is None else board.reading.power_w / 1000),
         _number(None if board.pv is None or board.pv.pv_w is None else board.pv.pv_w / 1000, "yellow"),
-        _signed(None if battery is None else battery.current_output, "green", "magenta"),
-        _number(None if battery is None else battery.current_soc, digits=0),
-        _ev(board),
+        SILENT
+        if silent
+        else _signed(None if battery is None else battery.current_output, "green", "magenta"),
+        _number(None if battery is None else battery.current_soc, "dim" if silent else "", digits=0),
+        SILENT if ev is not None and _is_silent(ev, now) else _ev(board),
         _signed(
             None if snapshot is None else snapshot.grid_import_kw - snapshot.grid_export_kw, "red", "cyan"
         ),
         _price(board) if ev is not None or battery is not None else NOTHING,
     ]
+
+
+def _is_silent(der: DerTelemetry, now: datetime) -> bool:
+    """Whether what it said last is no news any more."""
+    return (now - der.timestamp).total_seconds() > SILENT_S
 
 
 def _number(value: float | None, style: str = "", digits: int = 2) -> Text:
