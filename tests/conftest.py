@@ -1,9 +1,11 @@
 """Fixtures for all tests: a virtual event loop, a bus in memory, and no task left behind."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
+import pytest
+import structlog
 from hypothesis import settings
 
 from broker.bus import PlanesBus
@@ -17,6 +19,13 @@ settings.load_profile("ci")
 
 START = Instant.parse("2024-07-01T12:00:00Z")
 T = TypeVar("T")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A test that sets up a service's logs leaves the others no clock of its own."""
+    yield
+    structlog.reset_defaults()
 
 
 def run_virtual(main: Callable[[VirtualClock], Coroutine[Any, Any, T]], start: Instant = START) -> T:

@@ -27,7 +27,8 @@ def urls(broker: Broker) -> tuple[str, int]:
     return url, broker.ports[protocol]
 
 
-@pytest.mark.parametrize("how", [pytest.param("cut", marks=pytest.mark.fault), "torn"])
+@pytest.mark.fault  # on a busy machine the link may break when nothing is on it
+@pytest.mark.parametrize("how", ["cut", "torn"])
 async def test_a_link_that_breaks(broker: Broker, how: str, tmp_path: Path) -> None:
     fault = f"link to {broker.name} {how} for 2 s"
     url, port = urls(broker)
