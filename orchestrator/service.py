@@ -49,6 +49,8 @@ AT_ONCE = 100
 RETRY_LOOK_S = 1.0
 SOURCE = "orchestrator"
 """Of its alerts; with the issuer's name behind it where that is not the usual one: no two share a counter."""
+DEAF_S = 60.0
+"""Houses speak every second: after so long without a word this orchestrator is cut off, or all of them."""
 TICKS_MISSED = 3
 """So many without a tick, and the loop counts as stuck."""
 
@@ -103,6 +105,7 @@ class OrchestratorService:
             self._log,
         )
         self.last_tick_at: Instant | None = None
+        self._heard_at: Instant | None = None
 
     @property
     def interval_s(self) -> float:
@@ -114,7 +117,8 @@ class OrchestratorService:
         silent_s = now.seconds_since(self.last_tick_at or began)
         if silent_s > TICKS_MISSED * self.interval_s + self._settings.base.settle_s:
             return f"no tick for {silent_s:.0f} s"
-        return ""
+        deaf_s = now.seconds_since(self._heard_at) if self._heard_at is not None else 0.0
+        return f"nothing has been heard for {deaf_s:.0f} s" if deaf_s > DEAF_S else ""
 
     async def run(self) -> None:
         """Serve until stopped."""
@@ -139,6 +143,7 @@ class OrchestratorService:
     def _take(self, delivery: Delivery[Any]) -> str | None:
         """Take in what has arrived, or say why not."""
         message = delivery.message
+        self._heard_at = self._clock.now()
         if message.house not in self.houses and len(self.houses) >= HOUSES_MAX:
             return f"more than {HOUSES_MAX} houses"
         house = self.hear_of(message.house)

@@ -1,5 +1,6 @@
 """The control loop on the bus in memory: late ticks, retries, silent DERs, violations, two orchestrators, alerts."""
 
+import asyncio
 import subprocess
 import sys
 from collections import Counter
@@ -15,11 +16,16 @@ from contracts.messages import CommandAck, PowerSnapshot
 from der_controller.settings import BatteryTable, CarTable, InverterTable
 from orchestrator.errors import PowerBalanceError
 from orchestrator.flow import Flows, compute_flows
-from orchestrator.service import Mark
+from orchestrator.service import Mark, OrchestratorService
+from orchestrator.settings import OrchestratorSettings
 from runtime.clock import VirtualClock
-from tests.conftest import run_virtual
+from runtime.lifecycle import Lifecycle
+from runtime.settings import Layered
+from runtime.store import Store
+from tests.conftest import memory_bus, run_virtual
 from tests.service.orchestrated_house import HOUSE, House
 from tests.service.test_dispatch import plan
+from tests.unit.test_optimizer_model import meter
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -412,3 +418,24 @@ def test_the_control_loop_loads_no_solver_and_no_web_server() -> None:
         "uvicorn",
         "prometheus_client",
     }
+
+
+def test_one_that_hears_nothing_any_more_is_not_healthy() -> None:
+    async def main(clock: VirtualClock) -> None:
+        bus, _ = memory_bus(clock)
+        life, began = Lifecycle(), clock.now()
+        settings: Layered[OrchestratorSettings] = Layered(OrchestratorSettings(), {})
+        service = OrchestratorService(settings, bus, clock, life, Store(None, Mark, Mark()))
+        task = asyncio.create_task(service.run())
+        await clock.sleep(100.0)
+        assert service.ailing(clock.now(), began) == ""  # nobody has spoken yet
+        await bus.declare(topics.METER_READING, durable=topics.RECORDER)
+        await bus.publish(topics.METER_READING.at(house="house-a", meter="main"), meter(clock.now(), 500.0))
+        await clock.sleep(59.0)
+        assert service.ailing(clock.now(), began) == ""
+        await clock.sleep(2.0)
+        assert service.ailing(clock.now(), began) == "nothing has been heard for 61 s"
+        life.stop()
+        await task
+
+    run_virtual(main)
