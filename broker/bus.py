@@ -95,13 +95,13 @@ class PlanesBus:
 
     def _is_news(self, name: str, message: Any) -> bool:  # noqa: ANN401 - a reading of any kind
         """Whether it tells those who look how things are now, and nothing newer has been told there."""
-        if isinstance(message, Alert):
-            return True
+        if isinstance(message, Alert) or message.historical:
+            return True  # a replay says of itself that it is none of now
         now = self._clock.now()
         told = self._told.get(name)
         # One from the future, told before the clock was set back, does not silence those that follow.
         is_older = told is not None and message.timestamp < told <= now
-        if message.historical or is_older or now.seconds_since(message.timestamp) > NEWS_S:
+        if is_older or now.seconds_since(message.timestamp) > NEWS_S:
             return False
         if len(self._told) >= _ADDRESSES_MAX:
             self._told.clear()

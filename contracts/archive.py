@@ -15,7 +15,8 @@ COLUMNS = ("timestamp", "meter_w", "pv_w", "sum_w", "boot", "seq")
 HEADER = ",".join(COLUMNS)
 
 REPLAY = "replay"
-"""The folder of what was replayed, not measured: it stands beside the houses."""
+"""The folder of what was replayed, not measured, with a folder a run: it stands beside the houses."""
+UNNAMED_RUN = "unnamed"
 
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _COUNTER = r"(0|[1-9]\d*)"
@@ -81,16 +82,16 @@ def day_of(moment: Instant, zone: tzinfo) -> date:
 
 
 @lru_cache(maxsize=20_000)
-def day_file(house: str, meter: str, day: date, *, historical: bool = False) -> PurePath:
-    """Where the readings of one day stand, below the data folder.
+def day_file(house: str, meter: str, day: date, run: str | None = None) -> PurePath:
+    """Where the readings of one day stand, below the data folder; those of a replay's run apart.
 
     Raises:
-        BadIdError: a house or meter that must not become a file's name.
+        BadIdError: a house, meter or run that must not become a file's name.
     """
     check_id(house, "house")
     check_id(meter, "meter")
     path = PurePath(house, meter, f"{meter}_{day.isoformat()}.csv")
-    return REPLAY / path if historical else path
+    return path if run is None else REPLAY / PurePath(check_id(run, "run")) / path
 
 
 def alerts_file(house: str, day: date) -> PurePath:

@@ -77,6 +77,8 @@ class MeterReading(Message, frozen=True, kw_only=True):
     """A PvReading follows for this reading: the recorder writes that one, which carries both."""
     historical: bool = False
     """Replayed, not measured now: it never passes for a live reading."""
+    run: Id | UnsetType = UNSET
+    """Of a replayed reading: the replay it belongs to."""
     phase_a: Annotated[list[PhaseA], Meta(min_length=1, max_length=3)] | UnsetType = UNSET
     """The current on each phase, with the sign of `power_w`; absent if the meter does not tell."""
 
@@ -96,6 +98,7 @@ class PvReading(Message, frozen=True, kw_only=True):
     """meter_w + pv_w, as the CSV has it. It is no net power and nothing computes from it."""
     measures: Literal["load", "grid"] = "load"
     historical: bool = False
+    run: Id | UnsetType = UNSET
 
 
 class PlantReading(Message, frozen=True, kw_only=True):

@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import PurePath
 from typing import NamedTuple
 
+from msgspec import UNSET
+
 from contracts import archive
 from contracts.codec import encode
 from contracts.messages import Alert, Message, MeterReading, PlantReading, PvReading
@@ -115,8 +117,7 @@ ALERTS = Form(b"", _identify_alert)
 
 def is_covered(message: Message) -> bool:
     """Whether another message carries all that this one says, so that only that one is written."""
-    # Nobody answers a replayed reading: it stands alone.
-    return isinstance(message, MeterReading) and message.has_pv and not message.historical
+    return isinstance(message, MeterReading) and message.has_pv
 
 
 PLANT_METER = "main"
@@ -154,12 +155,19 @@ def entry_of(message: MeterReading | PvReading | PlantReading | Alert, zone: tzi
         meter, meter_w, pv_w, sum_w = message.meter, message.power_w, None, None
     row = archive.Row(message.timestamp, meter_w, pv_w, sum_w, message.boot, message.seq)
     return Entry(
-        archive.day_file(message.house, meter, day, historical=message.historical),
+        archive.day_file(message.house, meter, day, _run_of(message)),
         ROWS,
         Identity(message.boot, message.seq),
         f"{archive.format_row(row)}\n".encode(),
         f",{message.boot},{message.seq}\n".encode(),
     )
+
+
+def _run_of(message: MeterReading | PvReading | PlantReading) -> str | None:
+    if not message.historical:
+        return None
+    run = UNSET if isinstance(message, PlantReading) else message.run
+    return archive.UNNAMED_RUN if run is UNSET else run
 
 
 class Scan(NamedTuple):

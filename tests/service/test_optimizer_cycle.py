@@ -255,7 +255,7 @@ def test_a_full_disk_is_told_and_planning_goes_on(tmp_path: Path) -> None:
 def test_what_the_recorder_has_is_the_first_forecast(tmp_path: Path) -> None:
     for day in (1, 2):
         record(tmp_path, START.floor(86400).after(-86400.0 * day), 86400.0, 3000.0, 700.0, every=60.0)
-    record(tmp_path, START.after(-86400), 3600.0, 9999.0, historical=True)
+    record(tmp_path, START.after(-86400), 3600.0, 9999.0, run="tuesday")
     broken = record(tmp_path, START.after(-5 * 86400), 900.0, 500.0)
     broken.write_text("nonsense\n")
     settings = Layered(OptimizerSettings(recordings_dir=tmp_path), {})

@@ -192,12 +192,12 @@ def test_late_and_historical_readings_have_their_own_files(tmp_path: Path) -> No
     async def main(clock: VirtualClock) -> None:
         async with recording(clock, tmp_path) as place:
             await place.publish(meter(5), meter(1, timestamp=yesterday), meter(6))
-            await place.publish(meter(9, boot=7, historical=True))
+            await place.publish(meter(9, boot=7, historical=True, run="tuesday"))
 
     run_virtual(main)
     assert seqs(tmp_path) == [5, 6]
     assert seqs(tmp_path, "house-a/main/main_2024-06-30.csv") == [1]
-    assert seqs(tmp_path, "replay/house-a/main/main_2024-07-01.csv") == [9]
+    assert seqs(tmp_path, "replay/tuesday/house-a/main/main_2024-07-01.csv") == [9]
 
 
 def test_what_comes_again_is_acknowledged_and_not_written_again(tmp_path: Path) -> None:

@@ -86,8 +86,8 @@ def test_any_text_is_a_row_or_a_clear_error(text: str) -> None:
 
 def test_paths() -> None:
     assert day_file("house-a", "main", DAY) == PurePath("house-a/main/main_2024-07-01.csv")
-    assert day_file("house-a", "main", DAY, historical=True) == PurePath(
-        "replay/house-a/main/main_2024-07-01.csv"
+    assert day_file("house-a", "main", DAY, run="tuesday") == PurePath(
+        "replay/tuesday/house-a/main/main_2024-07-01.csv"
     )
     assert alerts_file("house-a", DAY) == PurePath("house-a/alerts_2024-07-01.jsonl")
 

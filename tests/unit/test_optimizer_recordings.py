@@ -25,9 +25,9 @@ def record(
     *,
     every: float = 10.0,
     meter: str = "main",
-    historical: bool = False,
+    run: str | None = None,
 ) -> Path:
-    path = root / day_file("house-a", meter, start.date(), historical=historical)
+    path = root / day_file("house-a", meter, start.date(), run)
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with path.open("a") as file:
@@ -77,7 +77,7 @@ def test_meters_add_up_where_all_have_measured(tmp_path: Path) -> None:
 
 
 def test_neither_replayed_nor_old_days_nor_the_step_in_hand(tmp_path: Path) -> None:
-    record(tmp_path, NOW.after(-3600), 900, 1000.0, historical=True)
+    record(tmp_path, NOW.after(-3600), 900, 1000.0, run="tuesday")
     record(tmp_path, NOW.after(-40 * 86400), 900, 1000.0)
     record(tmp_path, NOW, 900, 1000.0)
     past = read_past(tmp_path, "house-a", STEP_S, NOW.after(600))

@@ -69,7 +69,9 @@ def test_the_line_of_each_message() -> None:
     assert str(entry.path) == "house-a/main/main_2024-07-01.csv"
     assert entry.line == b"2024-07-01T12:00:00.000Z,500.0,12.5,512.5,1,7\n"
     assert entry_of(meter(0), UTC).line == b"2024-07-01T12:00:00.000Z,500.0,,,1,0\n"
-    assert str(entry_of(meter(0, historical=True), UTC).path) == "replay/house-a/main/main_2024-07-01.csv"
+    assert str(entry_of(meter(0, historical=True), UTC).path).startswith("replay/unnamed/house-a/main/")
+    replayed = entry_of(meter(0, historical=True, run="tuesday"), UTC)
+    assert str(replayed.path) == "replay/tuesday/house-a/main/main_2024-07-01.csv"
     assert str(entry_of(alert(1), UTC).path) == "house-a/alerts_2024-07-01.jsonl"
     assert is_covered(meter(0, has_pv=True))
     assert not is_covered(meter(0))
