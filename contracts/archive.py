@@ -101,3 +101,12 @@ def alerts_file(house: str, day: date) -> PurePath:
         BadIdError: a house that must not become a folder's name.
     """
     return PurePath(check_id(house, "house"), f"alerts_{day.isoformat()}.jsonl")
+
+
+def diary_file(house: str, day: date) -> PurePath:
+    """Where what was decided for a house on one day stands, below the data folder; `.gz` once it is over.
+
+    Raises:
+        BadIdError: a house that must not become a folder's name.
+    """
+    return PurePath(check_id(house, "house"), f"diary_{day.isoformat()}.jsonl")

@@ -1,10 +1,12 @@
 """`wattbus recorder`: settings, bus and service put together."""
 
+import asyncio
 import sys
 from collections.abc import Sequence
 
 from broker.connect import open_bus, presence_of
 from contracts.topics import SITE
+from recorder.diary import DiaryService
 from recorder.folder import open_data_folder
 from recorder.service import RecorderService
 from recorder.settings import RecorderSettings
@@ -31,8 +33,13 @@ async def serve(settings: Layered[RecorderSettings], context: Context) -> None:
     with open_data_folder(own.data_dir, own.day_timezone, own.open_files_max):
         pass  # what is wrong with it is said before the broker is disturbed
     presence = presence_of(SITE, "recorder", "main")
-    async with open_bus(own, context.clock, client="recorder", presence=presence) as bus:
-        await RecorderService(own, bus, context.clock, context.life).run()
+    async with (
+        open_bus(own, context.clock, client="recorder", presence=presence) as bus,
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(RecorderService(own, bus, context.clock, context.life).run())
+        if own.diary:
+            group.create_task(DiaryService(own, bus, context.clock, context.life).run())
 
 
 if __name__ == "__main__":

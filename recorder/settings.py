@@ -24,5 +24,9 @@ class RecorderSettings(CommonSettings, frozen=True, kw_only=True):
     ] = 500
     open_files_max: Annotated[int, Meta(ge=1, le=10_000, description="files held open, at most")] = 200
 
+    diary: Annotated[
+        bool, Meta(description="write what is decided for each house, and why, for `wattbus explain`")
+    ] = True
+
     def __post_init__(self) -> None:
         zone_of(self.day_timezone)

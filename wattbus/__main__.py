@@ -26,10 +26,12 @@ COMMANDS = {
     ),
     "orchestrator": Command("orchestrator.__main__", "the 10 s control loop that sends commands"),
     "recorder": Command("recorder.__main__", "writes the daily CSV files"),
+    "explain": Command("wattbus.explain", "what was decided for a house at an instant, and why"),
     "plant": Command("plant.__main__", "a test power plant over HTTP, which drifts"),
     "plant-poller": Command("plant.poller", "asks a plant API, and puts what can be believed on the bus"),
     "broker": Command("wattbus.broker", "the embedded MQTT broker alone"),
     "topics": Command("wattbus.topics", "what travels where on the bus"),
+    "asyncapi": Command("wattbus.asyncapi.command", "the same as an AsyncAPI document and JSON Schemas"),
     "health": Command("wattbus.health", "whether the service in this container is connected"),
 }
 

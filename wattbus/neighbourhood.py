@@ -35,6 +35,7 @@ from orchestrator.settings import OrchestratorSettings
 from plant.settings import PlantSettings
 from pvsim.service import PvsimService
 from pvsim.settings import PvsimSettings
+from recorder.diary import DiaryService
 from recorder.service import RecorderService
 from recorder.settings import RecorderSettings
 from runtime.clock import Clock
@@ -178,6 +179,7 @@ class Neighbourhood:
         )
         self.plants = [] if site.plant is None else [PolledPlant(site.plant, keep, bus, clock, self._sources)]
         self.recorder = RecorderService(site.recorder, bus, clock, self._sink)
+        self.diary = DiaryService(site.recorder, bus, clock, self._sink) if site.recorder.diary else None
         self._presences: list[tuple[Bus, Address[Status]]] = [
             (bus, presence_of(own.house, "meter", own.meter)) for own in site.meters
         ]
@@ -199,6 +201,8 @@ class Neighbourhood:
                 await stack.enter_async_context(announce(bus, self._clock, presence))
             async with asyncio.TaskGroup() as group:
                 sink = [group.create_task(self.recorder.run())]
+                if self.diary is not None:
+                    sink.append(group.create_task(self.diary.run()))
                 services = [self.pvsim.run(), self.optimizer.run(), self.orchestrator.run()]
                 services += [controller.run() for controller in self.controllers.values()]
                 middle = [group.create_task(service) for service in services]
