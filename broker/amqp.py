@@ -1,7 +1,7 @@
-"""The AMQP transport: RabbitMQ through aio-pika, which is imported here alone.
+"""The AMQP transport: RabbitMQ through aio-pika.
 
-Two topic exchanges: `wattbus.readings`, to which durable queues alone are bound, so that a reading
-that came back unroutable is one that nobody keeps; and `wattbus`, which everybody may hear.
+Two topic exchanges (see `broker.topology`): `wattbus.readings`, to which durable queues alone are bound, so
+that a reading that came back unroutable is one that nobody keeps; and `wattbus`, which everybody may hear.
 
 The connection is kept by us and not by `connect_robust`: one way back serves a lost connection, a lost
 channel and a deleted queue, with the back-off of every transport, and it stops at a wrong password.
@@ -13,31 +13,35 @@ import logging
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage
 from aio_pika.connection import make_url
-from pamqp.common import FieldTable
+from aiormq.abc import AbstractChannel as UnderlayChannel
 
+from broker.acks import Acks
 from broker.amqp_errors import translated
-from broker.backoff import redact, wait_for_broker
-from broker.errors import BusError, BusRefusedError, BusUnavailableError
+from broker.backoff import may_pass, redact, wait_for_broker
+from broker.errors import BusError, BusUnavailableError, TopologyError
+from broker.inbox import Inbox
+from broker.topology import (
+    DEAD,
+    EXCHANGE,
+    READINGS,
+    declare_durable_queue,
+    declare_exchange,
+    declare_live_queue,
+    key_of,
+    name_of,
+    why_buried,
+)
 from broker.transport import Filter, Incoming, Outgoing
 from contracts.topics import DeliveryClass
 from runtime.logs import Log, get_log
 
-EXCHANGE = "wattbus"
-READINGS = "wattbus.readings"
-DEAD = "wattbus.dead"
-"""Exchange and queue of what was delivered DELIVERIES_MAX times and never acknowledged."""
-
-QUEUE_MAX = 1_000_000
-"""A durable queue that is longer refuses what is published, which its publisher then keeps."""
-DELIVERIES_MAX = 1000
-"""Many: a reader that crashes at its start must not bury healthy readings (RabbitMQ 4 does so after 20)."""
 PREFETCH = 1000
-LIVE_QUEUE_MAX = 10_000
-"""A live subscriber that lags further loses the oldest, counted."""
+"""Unacknowledged messages a durable reader takes at a time."""
 
 CONNECT_WITHIN_S = 10.0
 ANSWER_WITHIN_S = 10.0
@@ -60,7 +64,8 @@ async def open_amqp(url: str, *, client: str, wait_s: float) -> AsyncIterator["A
 
     Raises:
         BusUnavailableError: the broker was not there within `wait_s`.
-        BusRefusedError: wrong user, password or vhost, or an exchange that differs.
+        BusRefusedError: wrong user, password or vhost.
+        TopologyError: an exchange that differs.
     """
     transport = AmqpTransport(url, client)
     await transport.open(wait_s)
@@ -84,9 +89,8 @@ class _Link:
         """Make the exchanges, and the channels to publish on."""
         self.connection.close_callbacks.add(self.lose)
         confirming = await self.connection.channel(publisher_confirms=True, on_return_raises=True)
-        topic = aio_pika.ExchangeType.TOPIC
-        self.confirmed = await confirming.declare_exchange(EXCHANGE, topic, durable=True)
-        self.readings = await confirming.declare_exchange(READINGS, topic, durable=True)
+        self.confirmed = await declare_exchange(confirming, EXCHANGE)
+        self.readings = await declare_exchange(confirming, READINGS)
         silent = await self.connection.channel(publisher_confirms=False)
         self.unconfirmed = await silent.get_exchange(EXCHANGE, ensure=False)
         self.needs(confirming)
@@ -118,6 +122,8 @@ class AmqpTransport:
         self._subscriptions: set[_Subscription] = set()
         self._numbers = itertools.count()
         self._newest: dict[str, Outgoing] = {}
+        """Of the readings on their way, by name."""
+        self._broken: TopologyError | None = None
 
     @property
     def connected(self) -> bool:
@@ -170,15 +176,23 @@ class AmqpTransport:
         link = self._up()
         with translated(self._where):
             async with asyncio.timeout(ANSWER_WITHIN_S), link.connection.channel() as channel:
-                await _durable_queue(channel, filters, durable)
+                await declare_durable_queue(channel, filters, durable)
 
     async def _publish_reading(self, link: _Link, out: Outgoing) -> None:
         if out.is_news:
             self._newest[out.name] = out
-        await self._send(link.readings, out, keep=True)
-        # Of many on their way at once, the newest is shown: it costs as much as keeping it.
-        if not out.is_news or self._newest.get(out.name) is not out:
-            return
+        is_newest = False
+        try:
+            await self._send(link.readings, out, keep=True)
+        finally:
+            # Of many on their way at once, the newest is shown: it costs as much as keeping it.
+            if self._newest.get(out.name) is out:
+                del self._newest[out.name]
+                is_newest = True
+        if is_newest:
+            await self._show(link, out)
+
+    async def _show(self, link: _Link, out: Outgoing) -> None:
         try:
             await self._send(link.unconfirmed, out, keep=False)
         except BusError as error:
@@ -195,9 +209,11 @@ class AmqpTransport:
         )
         with translated(out.name if keep else self._where):
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                await exchange.publish(message, _key(out.name), mandatory=keep)
+                await exchange.publish(message, key_of(out.name), mandatory=keep)
 
     def _up(self) -> _Link:
+        if self._broken is not None:
+            raise self._broken
         link = self._link
         if link is None or link.lost.is_set():
             raise BusUnavailableError(f"{self._where}: no connection to the broker")
@@ -223,43 +239,42 @@ class AmqpTransport:
             await link.lost.wait()
             self._log.warning("connection to the broker lost", broker=self._where)
             await link.connection.close()
-            link = await wait_for_broker(self._reconnect, self._where, math.inf, self._log)
+            try:
+                link = await wait_for_broker(
+                    self._connect, self._where, math.inf, self._log, tries_again=may_pass
+                )
+            except TopologyError as error:
+                self._break(error)
+                return
             self._link = link
             self._log.info("connection to the broker is back", broker=self._where)
 
-    async def _reconnect(self) -> _Link:
-        try:
-            return await self._connect()
-        except BusRefusedError as error:
-            # It was allowed before: a broker that is being set up again, say.
-            raise BusUnavailableError(str(error)) from error
+    def _break(self, error: TopologyError) -> None:
+        """There is no way back before a person has decided: whoever publishes or reads is told."""
+        self._link, self._broken = None, error
+        for subscription in self._subscriptions:
+            subscription.fail(error)
 
 
-class _Subscription:
+class _Subscription(Inbox):
     """What arrives for one subscriber, over as many lives of the connection as it lasts."""
 
     def __init__(self, filters: tuple[Filter, ...], durable: str | None, where: str, log: Log) -> None:
+        super().__init__(self._lose if durable is None else None)
         self.dropped = 0
         self._filters = filters
         self._durable = durable
         self._where = where
         self._log = log
-        self._arrived: asyncio.Queue[_AmqpIncoming] = asyncio.Queue()
         self._link: _Link | None = None
         self._channel: AbstractChannel | None = None
+        self._acks: Acks | None = None
         self._left = False
-
-    def __aiter__(self) -> AsyncIterator[Incoming]:
-        return self
-
-    async def __anext__(self) -> Incoming:
-        return await self._arrived.get()
 
     async def open(self, link: _Link) -> None:
         """Bind and consume, on a channel of this link."""
         if self._durable is not None:
-            while not self._arrived.empty():
-                self._arrived.get_nowait()  # not read yet: it comes again from the broker, in its order
+            self.clear()
         with translated(self._where):
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 channel = await link.connection.channel(publisher_confirms=False)
@@ -279,6 +294,8 @@ class _Subscription:
         if channel is None or self._link is None:
             return
         channel.close_callbacks.discard(self._link.lose)
+        if self._acks is not None:
+            await self._acks.finish()
         try:
             with translated(self._where):
                 await channel.close()
@@ -286,72 +303,47 @@ class _Subscription:
             self._log.debug("channel was gone already", why=str(error))
 
     async def _consume(self, channel: AbstractChannel, link: _Link) -> None:
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(link.lose)
         if self._durable is not None:
             await channel.set_qos(prefetch_count=PREFETCH)
-            queue = await _durable_queue(channel, self._filters, self._durable)
+            self._acks = acks = Acks(partial(self._acknowledge, underlay), self._log)
+            queue = await declare_durable_queue(channel, self._filters, self._durable)
+            await (await channel.get_queue(DEAD, ensure=False)).consume(partial(self._exhume, acks))
+            await queue.consume(partial(self._take, acks))
         else:
-            limits: FieldTable = {"x-max-length": LIVE_QUEUE_MAX, "x-overflow": "drop-head"}
-            queue = await channel.declare_queue(exclusive=True, auto_delete=True, arguments=limits)
-            await _bind(queue, EXCHANGE, self._filters)
-        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(link.lose)
-        await queue.consume(self._take, no_ack=self._durable is None)
+            queue = await declare_live_queue(channel, self._filters)
+            await queue.consume(partial(self._take, None), no_ack=True)
         link.needs(channel)
 
-    async def _take(self, message: AbstractIncomingMessage) -> None:
-        if self._durable is not None:
-            self._arrived.put_nowait(_AmqpIncoming(message, message, self._log))
-            return
-        if self._arrived.qsize() >= LIVE_QUEUE_MAX:
-            self._arrived.get_nowait()
-            self.dropped += 1
-        self._arrived.put_nowait(_AmqpIncoming(message, None, self._log))
+    async def _take(self, acks: Acks | None, message: AbstractIncomingMessage) -> None:
+        self.put(_AmqpIncoming(message, acks))
+
+    async def _exhume(self, acks: Acks, message: AbstractIncomingMessage) -> None:
+        self.put(_AmqpIncoming(message, acks, buried=why_buried(message.headers)))
+
+    async def _acknowledge(self, channel: UnderlayChannel, tag: int, with_all_before: bool) -> None:  # noqa: FBT001
+        with translated(self._where):
+            await channel.basic_ack(tag, multiple=with_all_before)
+
+    def _lose(self, messages: int) -> None:
+        self.dropped += messages
 
 
 class _AmqpIncoming:
-    __slots__ = ("_log", "_unacknowledged", "name", "payload", "retained")
+    __slots__ = ("_acks", "_tag", "buried", "name", "payload", "retained")
 
-    def __init__(
-        self, message: AbstractIncomingMessage, unacknowledged: AbstractIncomingMessage | None, log: Log
-    ) -> None:
-        self.name = (message.routing_key or "").replace(".", "/")
+    def __init__(self, message: AbstractIncomingMessage, acks: Acks | None, *, buried: str = "") -> None:
+        self.name = name_of(message.routing_key or "")
         self.payload = message.body
         self.retained = False
-        self._unacknowledged = unacknowledged
-        self._log = log
+        self.buried = buried
+        self._acks = acks
+        self._tag = message.delivery_tag or 0
+        if acks is not None:
+            acks.expect(self._tag)
 
     async def ack(self) -> None:
-        message, self._unacknowledged = self._unacknowledged, None
-        if message is None:
-            return
-        try:
-            with translated(self.name):
-                await message.ack()
-        except BusUnavailableError:
-            self._log.debug("acknowledged after its channel was lost: it comes again", topic=self.name)
-
-
-async def _durable_queue(
-    channel: AbstractChannel, filters: tuple[Filter, ...], durable: str
-) -> AbstractQueue:
-    dead = await channel.declare_exchange(DEAD, aio_pika.ExchangeType.FANOUT, durable=True)
-    limits: FieldTable = {"x-queue-type": "quorum", "x-max-length": QUEUE_MAX, "x-overflow": "reject-publish"}
-    grave = await channel.declare_queue(DEAD, durable=True, arguments=limits)
-    await grave.bind(dead)
-    arguments: FieldTable = {
-        **limits,
-        "x-delivery-limit": DELIVERIES_MAX,
-        "x-dead-letter-exchange": DEAD,
-        "x-dead-letter-strategy": "at-least-once",
-    }
-    queue = await channel.declare_queue(f"{EXCHANGE}.{durable}", durable=True, arguments=arguments)
-    await _bind(queue, READINGS, filters)
-    return queue
-
-
-async def _bind(queue: AbstractQueue, exchange: str, filters: tuple[Filter, ...]) -> None:
-    for pattern, _ in filters:
-        await queue.bind(exchange, _key(pattern).replace("+", "*"))
-
-
-def _key(name: str) -> str:
-    return name.replace("/", ".")
+        acks, self._acks = self._acks, None
+        if acks is not None:
+            acks.done(self._tag)

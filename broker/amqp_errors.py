@@ -15,7 +15,8 @@ from aio_pika.exceptions import (
 )
 from aiormq.exceptions import ChannelAccessRefused, ConnectionClosed, ConnectionNotAllowed
 
-from broker.errors import BusError, BusRefusedError, BusUnavailableError, NotRoutedError
+from broker.errors import BusError, BusRefusedError, BusUnavailableError, NotRoutedError, TopologyError
+from broker.topology import what_differs
 
 _NOT_ALLOWED = 530
 
@@ -50,7 +51,8 @@ def _ours(error: Exception, where: str, user: str | None) -> BusError:
                 f"{where}: the broker refused the vhost: check the end of its URL, and rights"
             )
         case ChannelPreconditionFailed():
-            return BusRefusedError(f"{where}: {error}: delete that queue or exchange, once it is empty")
+            differs = what_differs(str(error))
+            return TopologyError(f"{where}: {differs}") if differs else BusRefusedError(f"{where}: {error}")
         case PublishError():
             return NotRoutedError(
                 f"{where}: no durable queue takes it; start the recorder, or declare its queue"

@@ -7,21 +7,28 @@ from urllib.parse import urlsplit
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
-    retry_if_exception_type,
+    retry_if_exception,
     stop_before_delay,
     wait_random_exponential,
 )
 
-from broker.errors import BusUnavailableError, BusUrlError
+from broker.errors import BusRefusedError, BusUnavailableError, BusUrlError, TopologyError
 from runtime.logs import Log
 
 PORTS = {"amqp": 5672, "amqps": 5671, "mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 """Where a broker listens when its URL does not say."""
 
-SAY_EVERY = 5
-"""Of so many tries one is told."""
+PAUSE_FIRST_S, PAUSE_MAX_S = 0.25, 1.0
+"""Bounds of the random pause between two tries: a broker that is back is found within a second."""
+SAY_EVERY = 60
+"""Of so many tries one is told: about one in half a minute."""
 
 T = TypeVar("T")
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether one who was let in before tries again: passwords and rights may be put right at the broker."""
+    return isinstance(error, BusUnavailableError | BusRefusedError) and not isinstance(error, TopologyError)
 
 
 def redact(url: str) -> str:
@@ -44,12 +51,20 @@ def redact(url: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def wait_for_broker(connect: Callable[[], Awaitable[T]], where: str, wait_s: float, log: Log) -> T:
-    """What `connect` returns, tried again while the broker is not there, ever more slowly.
+async def wait_for_broker(
+    connect: Callable[[], Awaitable[T]],
+    where: str,
+    wait_s: float,
+    log: Log,
+    *,
+    tries_again: Callable[[BaseException], bool] = lambda error: isinstance(error, BusUnavailableError),
+) -> T:
+    """What `connect` returns, tried again while the broker is not there.
 
     Args:
         where: the broker's host:port.
         wait_s: how long [real s]; 0 tries once, infinity for ever.
+        tries_again: whether an error may pass.
 
     Raises:
         BusUnavailableError: it was not there in that time.
@@ -62,8 +77,8 @@ async def wait_for_broker(connect: Callable[[], Awaitable[T]], where: str, wait_
             log.warning("waiting for broker", at=where, tries=state.attempt_number, why=str(error))
 
     retrying = AsyncRetrying(
-        retry=retry_if_exception_type(BusUnavailableError),
-        wait=wait_random_exponential(multiplier=0.5, max=5.0),
+        retry=retry_if_exception(tries_again),
+        wait=wait_random_exponential(multiplier=PAUSE_FIRST_S, max=PAUSE_MAX_S),
         stop=stop_before_delay(wait_s),
         before_sleep=say,
         reraise=True,

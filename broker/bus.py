@@ -1,10 +1,11 @@
 """The typed bus over two planes of bytes: codec, routing by class, quarantine, states on request."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
+from broker.counts import BusCounts
 from broker.errors import BusError
 from broker.port import Delivery
 from broker.quarantine import Quarantine
@@ -17,6 +18,7 @@ from contracts.messages import Alert, Message, StateRequest
 from contracts.topics import Address, DeliveryClass, Topic
 from runtime.clock import Clock
 from runtime.logs import get_log
+from runtime.metrics import Metric, counter, counters, gauge
 
 M = TypeVar("M", bound=Message)
 
@@ -24,6 +26,10 @@ NEWS_S = 30.0
 """An older reading says nothing of how things are now."""
 _ADDRESSES_MAX = 100_000
 """Names that are remembered; a hostile flood of names clears the memory, never fills it."""
+_REASON_MAX = 500
+"""Letters of a reason: it may quote what was sent."""
+_SHOWN_MAX = 10_000
+"""Readings remembered as shown: those that are published again because no confirm has come."""
 
 
 class PlanesBus:
@@ -42,11 +48,13 @@ class PlanesBus:
         self._log = get_log("broker")
         self._states: dict[str, Outgoing] = {}
         self._told: dict[str, Instant] = {}
+        self._shown: dict[tuple[str, int, int], None] = {}
         self._answering: asyncio.Task[None] | None = None
         self._answering_begins = asyncio.Lock()
         self._open = AsyncExitStack()
+        self.counts = BusCounts(clock)
         self.not_shown = 0
-        """Readings that are safe on the readings plane but could not be shown on the live one."""
+        """Readings that could not be shown on the live plane."""
 
     @property
     def connected(self) -> bool:
@@ -58,20 +66,61 @@ class PlanesBus:
         """Messages put into quarantine."""
         return self._quarantine.count + self._refusals.count
 
+    @property
+    def ailing(self) -> str:
+        """Why it can't do its work right now; empty: it does."""
+        return "" if self.connected else "a broker is away"
+
+    def metrics(self) -> Iterator[Metric]:
+        """What it counts, for Prometheus."""
+        yield gauge("wattbus_connected", "1: both brokers are there; 0: one is away.", self.connected)
+        yield from self.counts.metrics()
+        refused = {"readings": self._quarantine.count, "live": self._refusals.count}
+        rejected = "Messages that could not be read or used, by plane; those of the readings are kept."
+        yield counters("wattbus_rejected", rejected, "plane", refused)
+        dropped = {"live": self._live.dropped}
+        if self._readings is not self._live:
+            dropped["readings"] = self._readings.dropped
+        late = "LIVE messages that could not be sent, or came faster than they were read."
+        yield counters("wattbus_dropped", late, "plane", dropped)
+        shown = "Readings that are safe, but could not be shown on the live plane."
+        yield counter("wattbus_not_shown", shown, self.not_shown)
+
     async def publish(self, address: Address[M], message: M) -> None:
         delivery = address.topic.delivery
         out = Outgoing(address.name, encode(message), delivery, self._expiry_s(message, delivery))
         match delivery:
             case DeliveryClass.READING:
-                out = out._replace(is_news=self._is_news(address.name, message))
-                await self._readings.publish(out)
-                await self._show(out)
+                await self.show(address, message)
+                is_news = self._is_one_plane and self._is_news(address.name, message)
+                await self._readings.publish(out._replace(is_news=is_news))
             case DeliveryClass.STATE:
                 if not self._live.keeps_state:
                     await self._keep_state(out)
                 await self._live.publish(out)
             case DeliveryClass.LIVE | DeliveryClass.COMMAND:
                 await self._live.publish(out)
+        self.counts.published[type(message).__name__] += 1
+
+    async def show(self, address: Address[M], message: M) -> None:
+        if self._is_one_plane or not self._is_first_sight(address.name, message):
+            return
+        if not self._is_news(address.name, message):
+            return
+        try:
+            await self._live.publish(Outgoing(address.name, encode(message), DeliveryClass.LIVE))
+        except BusError as error:
+            self.not_shown += 1
+            self._log.debug("reading not shown on the live plane", topic=address.name, why=str(error))
+
+    async def clear(self, address: Address[Any]) -> None:
+        """Have the broker forget a STATE.
+
+        Raises:
+            BusError: it is not known to have forgotten it.
+        """
+        self._states.pop(address.name, None)
+        await self._live.publish(Outgoing(address.name, b"", DeliveryClass.STATE))
 
     async def declare(self, *wanted: Topic[Any], durable: str) -> None:
         await self._readings.declare(_filters(wanted), durable)
@@ -84,7 +133,8 @@ class PlanesBus:
         async with plane.subscribe(_filters(wanted), durable) as incoming:
             if durable is None and not plane.keeps_state:
                 await self._ask_for_states(wanted)
-            yield _Deliveries(incoming, wanted, self._refusals if durable is None else self._quarantine)
+            quarantine = self._refusals if durable is None else self._quarantine
+            yield _Deliveries(incoming, wanted, quarantine, self.counts)
 
     async def close(self) -> None:
         """Stop answering for states; the transports are closed by who opened them."""
@@ -108,15 +158,19 @@ class PlanesBus:
         self._told[name] = message.timestamp
         return True
 
-    async def _show(self, out: Outgoing) -> None:
-        """Put a new reading before those who only look; that it can't be shown does not lose it."""
-        if self._live is self._readings or not out.is_news:
-            return
-        try:
-            await self._live.publish(out._replace(delivery=DeliveryClass.LIVE))
-        except BusError as error:
-            self.not_shown += 1
-            self._log.debug("reading not shown on the live plane", topic=out.name, why=str(error))
+    @property
+    def _is_one_plane(self) -> bool:
+        return self._live is self._readings
+
+    def _is_first_sight(self, name: str, message: Any) -> bool:  # noqa: ANN401 - a reading of any kind
+        """Whether it is not one that is published again."""
+        identity = (name, message.boot, message.seq)
+        if identity in self._shown:
+            return False
+        if len(self._shown) >= _SHOWN_MAX:
+            del self._shown[next(iter(self._shown))]
+        self._shown[identity] = None
+        return True
 
     def _expiry_s(self, message: Message, delivery: DeliveryClass) -> float | None:
         if delivery is not DeliveryClass.COMMAND or self._clock.speed != 1.0 or self._clock.is_virtual:
@@ -156,11 +210,16 @@ class _Deliveries:
     """Decodes what arrives; what can't be decoded goes to quarantine and is not seen here."""
 
     def __init__(
-        self, incoming: AsyncIterator[Incoming], wanted: Sequence[Topic[Any]], quarantine: Quarantine
+        self,
+        incoming: AsyncIterator[Incoming],
+        wanted: Sequence[Topic[Any]],
+        quarantine: Quarantine,
+        counts: BusCounts,
     ) -> None:
         self._incoming = incoming
         self._wanted = wanted
         self._quarantine = quarantine
+        self._counts = counts
         self._addresses: dict[str, Address[Any]] = {}
 
     def __aiter__(self) -> AsyncIterator[Delivery[Any]]:
@@ -169,16 +228,23 @@ class _Deliveries:
     async def __anext__(self) -> Delivery[Any]:
         while True:
             incoming = await anext(self._incoming)
+            if incoming.buried:
+                await self._put_aside(incoming, incoming.buried)
+                continue
             try:
                 address = self._addresses.get(incoming.name) or self._find(incoming.name)
                 message = decode_at(address, incoming.payload)
             except ContractError as error:
-                try:
-                    await self._quarantine.put(incoming, str(error))
-                except OSError as failed:
-                    get_log("broker").error("not put aside: it stays with the broker", why=str(failed))
+                await self._put_aside(incoming, str(error))
                 continue
+            self._counts.note_heard(message, retained=incoming.retained)
             return Delivery(address, message, incoming, self._quarantine)
+
+    async def _put_aside(self, incoming: Incoming, reason: str) -> None:
+        try:
+            await self._quarantine.put(incoming, reason[:_REASON_MAX])
+        except OSError as error:
+            get_log("broker").error("not put aside: it stays with the broker", why=str(error))
 
     def _find(self, name: str) -> Address[Any]:
         for topic in self._wanted:

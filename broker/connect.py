@@ -70,6 +70,29 @@ async def open_bus(
 
 
 @asynccontextmanager
+async def open_spectator(url: str, clock: Clock, *, client: str, wait_s: float) -> AsyncIterator[PlanesBus]:
+    """A bus for who looks in from outside: nobody is told of it, and it keeps nothing.
+
+    Args:
+        url: of the one broker.
+        clock: its time.
+        client: the name the broker knows it by; an id.
+        wait_s: how long to wait for the broker [real s].
+
+    Raises:
+        BusUrlError: a URL that names no transport.
+        BusUnavailableError: the broker was not there within `wait_s`.
+        BusRefusedError: a wrong password, or a right that is missing.
+    """
+    async with _open(url, client, wait_s, None) as transport:
+        bus = PlanesBus(transport, transport, clock, client=client, quarantine=Quarantine(None, clock))
+        try:
+            yield bus
+        finally:
+            await bus.close()
+
+
+@asynccontextmanager
 async def announce(bus: Bus, clock: Clock, presence: Address[Status]) -> AsyncIterator[None]:
     """Say that a device or service is online, again and again, and at the end that it is not."""
     beat = asyncio.create_task(_keep_status(bus, clock, presence))

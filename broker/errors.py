@@ -2,7 +2,8 @@
 
 BusError
 +-- BusUnavailableError   the broker can't be reached, or did not answer in time: try again
-+-- BusRefusedError       the broker said no: wrong password, not allowed, a queue that differs
++-- BusRefusedError       the broker said no: wrong password, not allowed
+|   +-- TopologyError     a queue or an exchange is there and not as it must be
 +-- NotRoutedError        a reading that no durable queue would keep
 +-- BusUrlError           a URL that names no transport
 """
@@ -22,6 +23,10 @@ class BusRefusedError(BusError):
     """The broker answered no, and will again: credentials, permissions, a queue that differs."""
 
     exit_code = 2
+
+
+class TopologyError(BusRefusedError):
+    """A queue or an exchange of ours is at the broker with other arguments: a person must decide."""
 
 
 class NotRoutedError(BusError):

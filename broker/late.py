@@ -1,14 +1,16 @@
 """A bus that may not be there yet: until then it is one whose broker is away."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from broker.bus import PlanesBus
 from broker.errors import BusUnavailableError
-from broker.port import Bus, Delivery
+from broker.port import Delivery
 from contracts.messages import Message
 from contracts.topics import Address, Topic
+from runtime.metrics import Metric
 
 M = TypeVar("M", bound=Message)
 
@@ -17,9 +19,9 @@ class LateBus:
     """Stands for the bus before it is connected, so that a source measures from its first second on."""
 
     def __init__(self) -> None:
-        self._bus: asyncio.Future[Bus] = asyncio.get_running_loop().create_future()
+        self._bus: asyncio.Future[PlanesBus] = asyncio.get_running_loop().create_future()
 
-    def arrive(self, bus: Bus) -> None:
+    def arrive(self, bus: PlanesBus) -> None:
         """From now on it is this one."""
         self._bus.set_result(bus)
 
@@ -27,8 +29,23 @@ class LateBus:
         """Until it is there, and no longer than that [real s]."""
         await asyncio.wait([self._bus], timeout=seconds)
 
+    @property
+    def ailing(self) -> str:
+        """Why it can't do its work right now; empty: it does."""
+        return self._bus.result().ailing if self._bus.done() else "not connected to a broker yet"
+
+    def metrics(self) -> Iterator[Metric]:
+        """What the bus counts, from when it is there."""
+        if self._bus.done():
+            yield from self._bus.result().metrics()
+
     async def publish(self, address: Address[M], message: M) -> None:
         await self._now.publish(address, message)
+
+    async def show(self, address: Address[M], message: M) -> None:
+        """Before it is there, there is nobody to show it to."""
+        if self._bus.done():
+            await self._now.show(address, message)
 
     async def declare(self, *topics: Topic[Any], durable: str) -> None:
         await self._now.declare(*topics, durable=durable)
@@ -43,7 +60,7 @@ class LateBus:
             yield deliveries
 
     @property
-    def _now(self) -> Bus:
+    def _now(self) -> PlanesBus:
         if not self._bus.done():
             raise BusUnavailableError("not connected to the broker yet")
         return self._bus.result()

@@ -6,17 +6,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from broker.errors import NotRoutedError
-from broker.transport import Filter, Incoming, Outgoing, matches
+from broker.transport import LIVE_QUEUE_MAX, Filter, Incoming, Outgoing, matches
 from contracts.topics import DeliveryClass
 
-LIVE_QUEUE_MAX = 10_000
-"""A live subscriber that lags further loses the oldest, counted."""
 DURABLE_QUEUE_MAX = 100_000
 """A durable queue that is longer makes its publishers wait."""
+_ROUTES_MAX = 100_000
+"""Names remembered; a hostile flood of names clears the memory, never fills it."""
 
 
 class _MemoryIncoming:
     __slots__ = ("_settle", "name", "payload", "retained")
+    buried = ""
 
     def __init__(
         self, out: Outgoing, *, retained: bool, settle: Callable[["_MemoryIncoming"], None] | None
@@ -132,10 +133,16 @@ class MemoryTransport:
             for queue in durable:
                 await queue.room()
         elif out.delivery is DeliveryClass.STATE:
-            self._states[out.name] = out
+            self._keep(out)
         for queue in queues:
             if out.is_news or queue.durable:
                 queue.put(out)
+
+    def _keep(self, out: Outgoing) -> None:
+        """Keep a state; an empty one is forgotten, as by an MQTT broker."""
+        self._states[out.name] = out
+        if not out.payload:
+            del self._states[out.name]
 
     @asynccontextmanager
     async def subscribe(
@@ -177,5 +184,7 @@ class MemoryTransport:
 
     def _route(self, name: str) -> tuple[_Queue, ...]:
         queues = tuple(queue for queue in (*self._durable.values(), *self._live) if queue.takes(name))
+        if len(self._routes) >= _ROUTES_MAX:
+            self._routes.clear()
         self._routes[name] = queues
         return queues

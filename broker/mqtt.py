@@ -7,15 +7,14 @@ acknowledged again.
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from paho.mqtt.client import MQTTMessage
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from broker.backoff import wait_for_broker
-from broker.errors import BusError, BusUnavailableError, NotRoutedError
+from broker.backoff import may_pass, wait_for_broker
+from broker.errors import BusUnavailableError, NotRoutedError
+from broker.inbox import Inbox
 from broker.mqtt_client import MQTT5
 from broker.mqtt_link import NO_SUBSCRIBERS, Link, OtherVersionError
 from broker.mqtt_url import Target, parse_url
@@ -23,8 +22,6 @@ from broker.transport import Filter, Incoming, Outgoing, matches
 from contracts.topics import DeliveryClass
 from runtime.logs import get_log
 
-LIVE_QUEUE_MAX = 10_000
-"""A live subscriber that lags further loses the oldest, counted."""
 _NAMES_MAX = 100_000
 """Names remembered; a hostile flood of names clears the memory, never fills it."""
 
@@ -151,8 +148,8 @@ class MqttTransport:
                 self._main.link.unsubscribe([pattern for pattern in patterns if pattern not in still])
 
     @asynccontextmanager
-    async def _read(self, patterns: list[str], durable: str) -> AsyncIterator["_Inbox"]:
-        inbox = _Inbox(None, self.count_dropped)
+    async def _read(self, patterns: list[str], durable: str) -> AsyncIterator[Inbox]:
+        inbox = Inbox()
 
         def receive(link: Link, message: MQTTMessage) -> None:
             inbox.put(_MqttIncoming(link, message))
@@ -287,25 +284,17 @@ class _Connection:
             self.on_lost()
 
     async def _keep(self, link: Link) -> None:
-        retrying = AsyncRetrying(
-            # A refusal too: we were let in before, and a password can be put right at the broker.
-            retry=retry_if_exception_type(BusError),
-            wait=wait_random_exponential(multiplier=0.5, max=5.0),
-            before_sleep=self._say,
-        )
+        where = self._transport.where
         while True:
             await link.lost.wait()
             self._log.warning("broker lost", client=self._client_id, why=link.why)
-            link = await retrying(self._connect)
+            link = await wait_for_broker(self._connect, where, math.inf, self._log, tries_again=may_pass)
             self._log.info("broker found again", client=self._client_id)
-
-    def _say(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome is not None else None
-        self._log.info("broker not there yet", client=self._client_id, why=str(error))
 
 
 class _MqttIncoming:
     __slots__ = ("_link", "_mid", "_qos", "name", "payload", "retained")
+    buried = ""
 
     def __init__(self, link: Link, message: MQTTMessage) -> None:
         self.name = message.topic
@@ -319,40 +308,11 @@ class _MqttIncoming:
         self._link.ack(self._mid, self._qos)
 
 
-class _Inbox:
-    """What waits for one subscriber."""
-
-    def __init__(self, limit: int | None, dropped: Callable[[int], None]) -> None:
-        self._items: deque[Incoming] = deque()
-        self._limit = limit
-        self._dropped = dropped
-        self._ready = asyncio.Event()
-
-    def put(self, incoming: Incoming) -> None:
-        self._items.append(incoming)
-        if self._limit is not None and len(self._items) > self._limit:
-            self._items.popleft()
-            self._dropped(1)
-        self._ready.set()
-
-    def clear(self) -> None:
-        self._items.clear()
-
-    def __aiter__(self) -> AsyncIterator[Incoming]:
-        return self
-
-    async def __anext__(self) -> Incoming:
-        while not self._items:
-            self._ready.clear()
-            await self._ready.wait()
-        return self._items.popleft()
-
-
-class _Subscriber(_Inbox):
+class _Subscriber(Inbox):
     """One who hears some patterns on the connection that all share."""
 
     def __init__(self, patterns: list[str], dropped: Callable[[int], None]) -> None:
-        super().__init__(LIVE_QUEUE_MAX, dropped)
+        super().__init__(dropped)
         self.patterns = patterns
         self.seen: set[str] = set()
         """Names heard since the connection was made: a retained message for another's sake is no news."""

@@ -6,6 +6,8 @@ and what it could not hand over is the caller's again.
 
 import asyncio
 import math
+import os
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -25,9 +27,12 @@ from broker.transport import Outgoing
 
 ANSWER_S = 10.0
 """A broker that owes an answer longer than this is not waited for."""
+LEAVE_S = 1.0
+"""A broker that does not answer to a leave within this is left without."""
 IN_FLIGHT_MAX = 20
 UNSENT_MAX = 1_000
-"""LIVE messages that wait for a stalled broker; then the oldest is dropped."""
+UNSENT_BYTES_MAX = 8 << 20
+"""LIVE messages that wait for a stalled broker, and bytes of them; of more the oldest is dropped."""
 NO_SUBSCRIBERS = 0x10
 """The reason of a PUBACK: nobody takes the message, not even a session that is away."""
 _OTHER_VERSION = 0x84
@@ -88,6 +93,7 @@ class Link:
         self._answers: dict[int, asyncio.Future[Sequence[ReasonCode]]] = {}
         self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._unsent: deque[tuple[str, bytes]] = deque()
+        self._unsent_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
@@ -121,14 +127,23 @@ class Link:
         raise BusUnavailableError(line)
 
     async def close(self) -> None:
-        """Take leave, so that no last will is published; a durable session stays with the broker."""
-        if not self.lost.is_set():
+        """Take leave, so that no last will is published; a durable session stays with the broker.
+
+        Returns when the broker has seen it. What it sends to a reader who has gone it counts as under way,
+        and at the next start HiveMQ sends that alone until it is acknowledged.
+        """
+        if self.lost.is_set() or self._fd is None:
+            return
+        with socket.socket(fileno=os.dup(self._fd)) as line:  # paho closes its own with its last word
             self._say_goodbye()
             try:
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(LEAVE_S):
                     await self.lost.wait()
-            except TimeoutError:
-                pass  # it is stalled: it will notice by itself
+                    line.shutdown(socket.SHUT_WR)
+                    while await self._loop.sock_recv(line, 1 << 16):
+                        pass
+            except OSError:
+                pass  # too late, or gone before us: it notices by itself
             finally:
                 self.abort("closed")
 
@@ -160,10 +175,11 @@ class Link:
 
     def send(self, out: Outgoing) -> None:
         """Publish at QoS 0; when the broker does not keep up, the oldest unsent is dropped and counted."""
-        if len(self._unsent) >= UNSENT_MAX:
-            self._unsent.popleft()
-            self._drop(1)
         self._unsent.append((out.name, out.payload))
+        self._unsent_bytes += len(out.payload)
+        while len(self._unsent) > UNSENT_MAX or self._unsent_bytes > UNSENT_BYTES_MAX:
+            self._next_unsent()
+            self._drop(1)
         if not self._client.want_write():
             self._writable()
 
@@ -306,11 +322,15 @@ class Link:
     def _writable(self) -> None:
         self._client.loop_write()
         while self._unsent and not self.lost.is_set() and not self._client.want_write():
-            name, payload = self._unsent.popleft()
-            self._client.publish(name, payload, 0)
+            self._client.publish(*self._next_unsent(), 0)
             self._client.loop_write()
         if not self._client.want_write():
             self._unwatch_writable()
+
+    def _next_unsent(self) -> tuple[str, bytes]:
+        name, payload = self._unsent.popleft()
+        self._unsent_bytes -= len(payload)
+        return name, payload
 
     def _tick(self) -> None:
         self._client.loop_misc()

@@ -67,6 +67,7 @@ class Keeper:
         self.unkept[parcel.number] = Row(parcel.number, parcel.address.name, payload)
         if self.behind or len(self._pipe) >= IN_MEMORY_MAX:
             self.behind += 1
+            self._pipe.show(parcel)
         else:
             self._pipe.put(parcel)
             self._piped_to = parcel.number

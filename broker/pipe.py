@@ -1,6 +1,7 @@
 """A pipe to the broker: readings published in order, many on their way at once, each until it is there."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
@@ -14,8 +15,10 @@ from runtime.logs import Log
 
 IN_FLIGHT_MAX = 100
 """RabbitMQ confirms 3,600 a second with so many on their way, and 970 one by one; MQTT takes 20 of them."""
-RETRY_FIRST_S, RETRY_MAX_S = 0.1, 1.0
-"""Real seconds between two attempts while the broker is away."""
+RETRY_FIRST_S, RETRY_MAX_S = 0.1, 0.5
+"""Real seconds between two attempts while the broker is away; without a connection one costs nothing."""
+UNSHOWN_MAX = 100
+"""New ones that wait to be shown; of more the oldest is not."""
 SAY_AGAIN_S = 60.0
 """A broker that comes and goes is not told of more often [s]."""
 
@@ -36,7 +39,8 @@ class Pipe:
     """What shall be at the broker, and is not known to be.
 
     While the broker is away one parcel alone is tried, the first; then all go again, in their order. What
-    was on its way then may arrive twice, and in another order than before.
+    was on its way then may arrive twice, and in another order than before. New ones are shown meanwhile to
+    those who only look.
 
     Args:
         bus: where it leads.
@@ -64,6 +68,8 @@ class Pipe:
         self._prepare = prepare
         self._unconfirmed: dict[int, Parcel] = {}
         self._ready: list[Parcel] = []
+        self._unshown: deque[Parcel] = deque(maxlen=UNSHOWN_MAX)
+        self._some_unshown = asyncio.Event()
         self._in_flight = 0
         self._away = False
         self._pause_s = RETRY_FIRST_S
@@ -92,9 +98,16 @@ class Pipe:
         """Take a parcel, whose number is higher than all before."""
         self._unconfirmed[parcel.number] = parcel
         heappush(self._ready, parcel)
+        if self._away:
+            self.show(parcel)
         if len(self) >= IN_FLIGHT_MAX:
             self._has_room.clear()
         self._moved.set()
+
+    def show(self, parcel: Parcel) -> None:
+        """Have it shown now: it has to wait for its turn."""
+        self._unshown.append(parcel)
+        self._some_unshown.set()
 
     async def room(self) -> None:
         """Wait until not all that may be on its way is; or until the pipe has ended."""
@@ -112,13 +125,27 @@ class Pipe:
             BusRefusedError: the broker says no, and trying again does not change it.
         """
         try:
-            if await self._is_prepared():
-                async with asyncio.TaskGroup() as group:
-                    while (parcel := await self._next()) is not None:
-                        self._in_flight += 1
-                        group.create_task(self._send(parcel))
+            async with asyncio.TaskGroup() as showing:
+                shower = showing.create_task(self._show())
+                if await self._is_prepared():
+                    await self._publish()
+                shower.cancel()
         finally:
             self._has_room.set()
+
+    async def _publish(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            while (parcel := await self._next()) is not None:
+                self._in_flight += 1
+                group.create_task(self._send(parcel))
+
+    async def _show(self) -> None:
+        while True:
+            await self._some_unshown.wait()
+            self._some_unshown.clear()
+            while self._unshown:
+                parcel = self._unshown.popleft()
+                await self._bus.show(parcel.address, parcel.message)
 
     async def _is_prepared(self) -> bool:
         while True:

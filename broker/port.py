@@ -54,6 +54,13 @@ class Bus(Protocol):
                 told apart by its identity.
         """
 
+    async def show(self, address: Address[M], message: M) -> None:
+        """Show a reading now to those who only look, before the readings plane has it; `publish` does so too.
+
+        Nothing is shown twice, nothing that is old, and nothing here where one broker serves both planes.
+        That it can't be shown is counted, and loses nothing.
+        """
+
     def subscribe(
         self, *topics: Topic[Any], durable: str | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Delivery[Any]]]:

@@ -6,6 +6,10 @@ from typing import NamedTuple, Protocol
 
 from contracts.topics import DeliveryClass
 
+LIVE_QUEUE_MAX = 10_000
+LIVE_BYTES_MAX = 64 << 20
+"""A live subscriber that lags by more messages, or by more bytes of payload, loses the oldest, counted."""
+
 
 class Outgoing(NamedTuple):
     """A payload on its way out."""
@@ -33,6 +37,8 @@ class Incoming(Protocol):
     name: str
     payload: bytes
     retained: bool
+    buried: str
+    """Why the broker has given it up, so that it must not be tried again; empty for all others."""
 
     async def ack(self) -> None:
         """Never send it again."""
@@ -47,6 +53,10 @@ class Transport(Protocol):
     @property
     def connected(self) -> bool:
         """Whether the broker is there right now."""
+
+    @property
+    def dropped(self) -> int:
+        """LIVE messages that could not be sent, or that a subscriber was too slow for."""
 
     async def publish(self, out: Outgoing) -> None:
         """Hand over to the broker, as the class says.

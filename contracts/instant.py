@@ -39,6 +39,8 @@ class Instant(datetime):
         Raises:
             ValueError: not a time, or one without a timezone.
         """
+        if "\0" in text:  # `fromisoformat` reads no further
+            raise ValueError("a NUL is no part of a time")
         return cls.of(datetime.fromisoformat(text))
 
     @classmethod

@@ -25,11 +25,26 @@ from runtime.errors import UsageError
 from runtime.flags import OneLineParser
 
 SERVICES = ("meter", "pvsim", "der_controller", "optimizer", "orchestrator", "recorder")
-TABLES = (*SERVICES, "reporter", "validator", "plant", "plant_poller")
+TABLES = (
+    *SERVICES,
+    "bridge",
+    "reporter",
+    "validator",
+    "plant",
+    "plant_poller",
+    "dashboard",
+    "home_assistant",
+)
 """Whose tables a site file may have: the services on the bus, and those over HTTP."""
 PREFIX = "WATTBUS_"
 NOT_SETTINGS = frozenset(
-    {"WATTBUS_CONFIG", "WATTBUS_REQUIRE_BROKERS", "WATTBUS_HEALTH_FILE", "WATTBUS_IMAGE"}
+    {
+        "WATTBUS_CONFIG",
+        "WATTBUS_REQUIRE_BROKERS",
+        "WATTBUS_REQUIRE_BROWSER",
+        "WATTBUS_HEALTH_FILE",
+        "WATTBUS_IMAGE",
+    }
 )
 
 Url = Annotated[str, Meta(max_length=2000)]
@@ -64,7 +79,16 @@ class CommonSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     longitude: Annotated[float, Meta(ge=-180, le=180, description="deg, east positive")] = -84.08
 
 
-class HouseSettings(CommonSettings, frozen=True, kw_only=True):
+class MonitoredSettings(CommonSettings, frozen=True, kw_only=True):
+    """What a service without an HTTP API can be told besides."""
+
+    metrics_host: Annotated[str, Meta(min_length=1, description="address of its /metrics and /health")] = (
+        "127.0.0.1"
+    )
+    metrics_port: Annotated[int, Meta(ge=0, le=65535, description="their port; 0: none")] = 0
+
+
+class HouseSettings(MonitoredSettings, frozen=True, kw_only=True):
     """What a service that belongs to one house can be told."""
 
     house: Annotated[Id, Meta(description="which house")]

@@ -43,15 +43,25 @@ class Store(Generic[S]):
             StoreError: the disk is full or the folder can't be written; the former value stays.
         """
         if self._path is not None:
-            _replace(self._path, msgspec.json.encode(value, enc_hook=encode_hook))
+            replace_file(self._path, msgspec.json.encode(value, enc_hook=encode_hook))
         self._value = value
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Replace a file whole or not at all; it is on the disk when this returns.
+
+    Args:
+        mode: of the file from its first byte on, less the process's umask.
+
+    Raises:
+        StoreError: the disk is full, or the folder can't be written; the former content stays.
+    """
     scratch = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("wb") as file:
+        scratch.unlink(missing_ok=True)
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -1,7 +1,7 @@
 """What every HTTP API here has alike: /docs without the internet, /metrics, and refusals in one form."""
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +17,14 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from runtime.bearer import COMPONENTS
 from runtime.clock import SystemClock
 from runtime.logs import Log
+from runtime.metrics import Source
 
 SWAGGER_UI = "mkdocs_swagger_ui_tag"
 """The package whose copy of Swagger UI is shown; nothing of its own is used."""
@@ -118,6 +121,21 @@ def _told(error: HTTPException) -> str:
 
 def _refuse(code: int, detail: str, headers: Any = None) -> Response[Refusal]:  # noqa: ANN401 - litestar's
     return Response(Refusal(status_code=code, detail=detail), status_code=code, headers=headers)
+
+
+class SourceCollector(Collector):
+    """What a part counts by the standard library alone, such as the bus, on an API's /metrics."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def collect(self) -> Iterator[Family]:
+        for metric in self._source():
+            kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+            family = kind(metric.name, metric.help, labels=metric.labels)
+            for labels, value in metric.values.items():
+                family.add_metric(labels, value)
+            yield family
 
 
 class _Timing(ASGIMiddleware):

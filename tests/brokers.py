@@ -43,6 +43,7 @@ from tests.broker_life import (
 
 READY_S = 90.0
 HIVEMQ = Path(__file__).parent / "containers" / "hivemq"
+HIVEMQ_CONF = Path(__file__).parents[1] / "examples" / "hivemq.xml"
 RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's one in PATH wants root and su
 
 # The same settings in a container and out of it: {address}, {home} and the ports differ.
@@ -53,6 +54,7 @@ protocol websockets
 allow_anonymous true
 persistence true
 persistence_location {home}/
+max_queued_messages 1000000
 log_type warning
 log_type error
 """
@@ -168,7 +170,7 @@ def _in_container(name: str, ports: Mapping[str, int]) -> Iterator[tuple[str, Li
             container.with_envs(RABBITMQ_DEFAULT_USER=USER, RABBITMQ_DEFAULT_PASS=PASSWORD)
             container.with_copy_into_container(RABBITMQ_PLUGINS.encode(), "/etc/rabbitmq/enabled_plugins")
         case "hivemq":
-            container.with_copy_into_container(HIVEMQ / "config.xml", "/opt/hivemq/conf/config.xml")
+            container.with_copy_into_container(HIVEMQ_CONF, "/opt/hivemq/conf/config.xml")
         case _:
             conf = MOSQUITTO_CONF.format(**inside, address="0.0.0.0", home="/mosquitto/data")  # noqa: S104
             container.with_copy_into_container(conf.encode(), "/mosquitto/config/mosquitto.conf")
@@ -212,7 +214,7 @@ def _own_hivemq(home: Path, ports: Mapping[str, int]) -> Iterator[Process]:
     conf = home / "conf" / "config.xml"
     conf.parent.mkdir()
     inside = IMAGES["hivemq"][2]
-    text = (HIVEMQ / "config.xml").read_text().replace("0.0.0.0", LOOPBACK)  # noqa: S104
+    text = HIVEMQ_CONF.read_text().replace("0.0.0.0", LOOPBACK)  # noqa: S104
     for protocol, port in ports.items():
         text = text.replace(f"<port>{inside[protocol]}<", f"<port>{port}<")
     conf.write_text(text)

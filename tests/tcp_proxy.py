@@ -39,8 +39,14 @@ class Proxy:
         if not self._open:
             writer.transport.abort()
             return
-        there_reader, there_writer = await asyncio.open_connection(LOOPBACK, self._target)
-        self._writers |= {writer, there_writer}
+        self._writers.add(writer)  # before the other half is there: a cut meanwhile cuts this one too
+        try:
+            there_reader, there_writer = await asyncio.open_connection(LOOPBACK, self._target)
+        except OSError:  # the broker is away: who connects must see it
+            self._writers.discard(writer)
+            writer.transport.abort()
+            return
+        self._writers.add(there_writer)
         for source, sink in ((reader, there_writer), (there_reader, writer)):
             task = asyncio.create_task(self._pump(source, sink))
             self._tasks.add(task)
