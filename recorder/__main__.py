@@ -10,6 +10,8 @@ from recorder.diary import DiaryService
 from recorder.folder import open_data_folder
 from recorder.service import RecorderService
 from recorder.settings import RecorderSettings
+from runtime.logs import get_log
+from runtime.monitor import monitored
 from runtime.process import Context, launch
 from runtime.settings import Layered
 
@@ -30,16 +32,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def serve(settings: Layered[RecorderSettings], context: Context) -> None:
     """Run the service on the bus its settings name."""
     own = settings.base
-    with open_data_folder(own.data_dir, own.day_timezone, own.open_files_max):
+    with open_data_folder(own.data_dir, own.day_timezone):
         pass  # what is wrong with it is said before the broker is disturbed
     presence = presence_of(SITE, "recorder", "main")
-    async with (
-        open_bus(own, context.clock, client="recorder", presence=presence) as bus,
-        asyncio.TaskGroup() as group,
-    ):
-        group.create_task(RecorderService(own, bus, context.clock, context.life).run())
-        if own.diary:
-            group.create_task(DiaryService(own, bus, context.clock, context.life).run())
+    async with open_bus(own, context.clock, client="recorder", presence=presence) as bus:
+        service = RecorderService(own, bus, context.clock, context.life)
+        metrics, log = [bus.metrics, service.metrics], get_log("recorder")
+        async with (
+            monitored(own, metrics, lambda: bus.ailing or service.failing, log),
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(service.run())
+            if own.diary:
+                group.create_task(DiaryService(own, bus, context.clock, context.life).run())
 
 
 if __name__ == "__main__":

@@ -1,28 +1,54 @@
-"""The data folder: fixed to one timezone, written by one recorder, with few of its files open at a time."""
+"""The data folder: fixed to one timezone, written by one recorder, and whole after every crash."""
 
 import fcntl
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import msgspec
 
-from recorder.files import AppendFile, DayFile, Opener
-from recorder.model import Entry, Outcome, Verdict
+from recorder.disk import AppendFile, Opener
+from recorder.files import DayFile
+from recorder.follow import Follower
+from recorder.journal import Journal, Line
+from recorder.model import Entry, Outcome, Seen, Verdict, entry_from, form_of, merge_seen
 from runtime.errors import StoreError, UsageError
 from runtime.store import Store, sync_folder
 
 KNOWN_MAX = 20_000
 """Files whose identities are kept in memory, about 1 kB each; another one is read again when it is needed."""
+REMEMBERED_MAX = 10
+"""At most so many of a meter's files say which of its numbers are there."""
 
 
 class Fixed(msgspec.Struct, frozen=True):
-    """What is fixed once for a data folder."""
+    """What is fixed for a data folder."""
 
     day_timezone: str
+    """Once and for all."""
+    boot: int = 0
+    """How often a recorder has begun to write to it."""
+
+
+class _Group(NamedTuple):
+    """The entries of one file in a batch, and what became of them."""
+
+    path: PurePath
+    day: DayFile | None
+    entries: list[Entry]
+    outcomes: list[Outcome]
+
+    @property
+    def fresh(self) -> list[Entry]:
+        pairs = zip(self.entries, self.outcomes, strict=True)
+        return [entry for entry, outcome in pairs if outcome.verdict is Verdict.WRITTEN]
+
+    def failed(self, where: object, error: OSError) -> "_Group":
+        why = f"{where}: {error.strerror or error}"
+        return self._replace(outcomes=[Outcome(Verdict.FAILED, why)] * len(self.entries))
 
 
 class DataFolder:
@@ -30,74 +56,125 @@ class DataFolder:
 
     Args:
         root: the folder, which exists.
-        open_files_max: files held open, at most.
         opener: how a file is opened.
+        boot: the number of this recorder's life.
+
+    Raises:
+        OSError: what a former recorder left in the journal can't be brought into its files.
     """
 
-    def __init__(self, root: Path, open_files_max: int, opener: Opener = AppendFile) -> None:
+    def __init__(self, root: Path, opener: Opener = AppendFile, boot: int = 1) -> None:
+        self.boot = boot
         self._root = root
-        self._open_files_max = open_files_max
         self._opener = opener
         self._days: OrderedDict[PurePath, DayFile] = OrderedDict()
-        self._open: OrderedDict[PurePath, DayFile] = OrderedDict()
         self._names: dict[PurePath, dict[str, str]] = {}
+        self._journal = Journal(root, opener)
+        self._follower = Follower(self._journal, self._mend)
+        for lines in self._journal.read():
+            self._recover(lines)
+
+    @property
+    def behind(self) -> int:
+        """How many files have lines that only the journal is known to have on the disk."""
+        return self._follower.behind
 
     def write(self, entries: Sequence[Entry]) -> list[Outcome]:
-        """What became of each entry; what is WRITTEN or a DUPLICATE is on the disk when this returns."""
+        """What became of each entry; what is WRITTEN or a DUPLICATE is safe on return, and can be read."""
         places: dict[PurePath, list[int]] = {}
         for i, entry in enumerate(entries):
             places.setdefault(entry.path, []).append(i)
+        groups = [self._judge(path, [entries[i] for i in at]) for path, at in places.items()]
         outcomes: dict[int, Outcome] = {}
-        paths = iter(places)
-        while chunk := list(islice(paths, self._open_files_max)):
-            for path, those in self._write_files([[entries[i] for i in places[path]] for path in chunk]):
-                outcomes.update(zip(places[path], those, strict=True))
+        for group in self._write(groups):
+            outcomes.update(zip(places[group.path], group.outcomes, strict=True))
         return [outcomes[i] for i in range(len(entries))]
 
+    def follow(self, now_s: float) -> None:
+        """Let some of the files follow the journal, if it is time for it; to be called after each `write`."""
+        self._follower.follow(now_s)
+
+    def recorded(self, path: PurePath) -> Seen:
+        """The numbers of a meter that its files have, from the day before that of `path` on.
+
+        Raises:
+            OSError: they can't be read.
+        """
+        meter = path.parent
+        names = sorted(file.name for file in (self._root / meter).glob(f"{meter.name}_*.csv"))
+        before = [name for name in names if name < path.name]
+        seen: Seen = {}
+        for name in [*before[-1:], *names[len(before) :]][-REMEMBERED_MAX:]:
+            day = self._day(meter / name)
+            day.judge([])
+            merge_seen(seen, day.seen)
+        return seen
+
     def close(self) -> None:
-        """Close every file."""
-        for day in self._open.values():
-            day.close()
-        self._open.clear()
+        """Synchronise what is left, if it is not too much for a stop; the journal has it all."""
+        self._follower.finish()
+        self._journal.close()
 
-    def _write_files(self, groups: list[list[Entry]]) -> Iterator[tuple[PurePath, list[Outcome]]]:
-        """Append to each file, then synchronise them one after the other: the disk does more at once."""
-        appended: list[tuple[DayFile, list[Entry], list[Outcome]]] = []
-        for group in groups:
-            path = group[0].path
-            day = self._day(path, group[0])
-            try:
-                if (twin := self._case_twin(path)) is not None:
-                    yield path, [Outcome(Verdict.REFUSED, twin)] * len(group)
-                else:
-                    appended.append((day, group, day.append(group)))
-            except OSError as error:
-                day.roll_back()
-                yield path, _failed(group, error)
-        synced: set[Path] = set()
-        for day, group, outcomes in appended:
-            try:
-                day.commit(synced)
-            except OSError as error:
-                day.roll_back()
-                yield group[0].path, _failed(group, error)
-            else:
-                yield group[0].path, outcomes
-
-    def _day(self, path: PurePath, entry: Entry) -> DayFile:
+    def _judge(self, path: PurePath, entries: list[Entry]) -> _Group:
         day = self._days.get(path)
         if day is None:
-            day = self._days[path] = DayFile(self._root, self._root / path, entry.form, self._opener)
+            if (twin := self._case_twin(path)) is not None:
+                return _Group(path, None, entries, [Outcome(Verdict.REFUSED, twin)] * len(entries))
+            day = self._day(path)
         self._days.move_to_end(path)
-        self._open[path] = day
-        self._open.move_to_end(path)
-        while len(self._open) > self._open_files_max:
-            self._open.popitem(last=False)[1].close()
+        group = _Group(path, day, entries, [])
+        try:
+            return group._replace(outcomes=day.judge(entries))
+        except OSError as error:
+            return group.failed(path, error)
+
+    def _write(self, groups: list[_Group]) -> Iterator[_Group]:
+        """Put what is new into the journal, and then into its files."""
+        lines = [Line(entry.path, entry.line) for group in groups for entry in group.fresh]
+        try:
+            if lines:
+                self._journal.append(lines)
+        except OSError as error:
+            yield from (group.failed("journal", error) if group.fresh else group for group in groups)
+            return
+        for group in groups:
+            try:
+                self._append(group.path, group.day, group.fresh)
+            except OSError as error:
+                yield group.failed(group.path, error)
+            else:
+                yield group
+
+    def _append(self, path: PurePath, day: DayFile | None, fresh: Sequence[Entry]) -> None:
+        if day is not None and fresh:
+            day.append(fresh)
+            self._follower.has_grown(path, day)
+
+    def _day(self, path: PurePath) -> DayFile:
+        day = self._days.get(path)
+        if day is None:
+            day = self._days[path] = DayFile(self._root, self._root / path, form_of(path), self._opener)
         while len(self._days) > KNOWN_MAX:
-            oldest, known = self._days.popitem(last=False)
-            known.close()
-            self._open.pop(oldest, None)
+            self._days.popitem(last=False)
         return day
+
+    def _recover(self, lines: Iterable[Line]) -> None:
+        """Bring lines of the journal into their files, where they are missing."""
+        entries: dict[PurePath, list[Entry]] = {}
+        for path, line in lines:
+            entries.setdefault(path, []).append(entry_from(path, line))
+        for path, those in entries.items():
+            day = self._day(path)
+            group = _Group(path, day, those, day.judge(those))
+            self._append(path, day, group.fresh)
+            self._follower.has_grown(path, day)
+
+    def _mend(self, path: PurePath, day: DayFile) -> None:
+        """Put a file on the disk anew, with all that the journal has for it."""
+        day.rewrite()
+        for lines in self._journal.read():
+            self._recover(line for line in lines if line.path == path)
+        self._day(path).sync(set())
 
     def _case_twin(self, path: PurePath) -> str | None:
         """What to say if a folder on the way has a name that differs from another's only in case."""
@@ -112,10 +189,8 @@ class DataFolder:
 
 
 @contextmanager
-def open_data_folder(
-    root: Path, day_timezone: str, open_files_max: int, opener: Opener = AppendFile
-) -> Iterator[DataFolder]:
-    """The data folder, made if it is missing, and ours alone until the context is left.
+def open_data_folder(root: Path, day_timezone: str, opener: Opener = AppendFile) -> Iterator[DataFolder]:
+    """The data folder, made if it is missing, whole, and ours alone until the context is left.
 
     Raises:
         UsageError: its days are of another timezone, or another recorder writes to it.
@@ -130,12 +205,18 @@ def open_data_folder(
                 f"{root}: its files are days of {fixed.day_timezone}, not of {day_timezone}: "
                 f"give --day-timezone {fixed.day_timezone}, or another --data-dir"
             )
+        # Stored before its first use: two lives of a recorder never share an identity.
+        fixed = Fixed(day_timezone, fixed.boot + 1)
         store.save(fixed)
-        folder = DataFolder(root, open_files_max, opener)
         try:
+            folder = DataFolder(root, opener, fixed.boot)
+        except OSError as error:
+            raise StoreError(
+                f"{root}: what the last recorder left in the journal can't be written ({error.strerror}): "
+                "make room, or mend the folder"
+            ) from error
+        with closing(folder):
             yield folder
-        finally:
-            folder.close()
     finally:
         os.close(lock)
 
@@ -163,8 +244,3 @@ def _names_in(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         return {}
     return {item.name.lower(): item.name for item in folder.iterdir() if item.is_dir()}
-
-
-def _failed(group: Sequence[Entry], error: OSError) -> list[Outcome]:
-    what = error.strerror or str(error)
-    return [Outcome(Verdict.FAILED, f"{group[0].path}: {what}")] * len(group)

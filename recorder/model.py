@@ -1,18 +1,21 @@
 """What a message becomes in a file, and which of them the file has already: pure."""
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Sequence
 from datetime import tzinfo
 from enum import Enum
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from msgspec import UNSET
 
 from contracts import archive
 from contracts.codec import encode
+from contracts.errors import BadArchiveError
 from contracts.messages import Alert, Message, MeterReading, PlantReading, PvReading
+
+Reading = MeterReading | PvReading | PlantReading
 
 
 class Numbers:
@@ -26,35 +29,36 @@ class Numbers:
 
     def add(self, number: int) -> None:
         """Put a number in."""
-        at = bisect_right(self._firsts, number)
-        after_left = at > 0 and number <= self._lasts[at - 1] + 1
-        before_right = at < len(self._firsts) and number + 1 == self._firsts[at]
-        if after_left and before_right:
-            self._lasts[at - 1] = self._lasts.pop(at)
-            del self._firsts[at]
-        elif after_left:
-            self._lasts[at - 1] = max(number, self._lasts[at - 1])
-        elif before_right:
-            self._firsts[at] = number
-        else:
-            self._firsts.insert(at, number)
-            self._lasts.insert(at, number)
+        if self._lasts and number == self._lasts[-1] + 1:
+            self._lasts[-1] = number
+            return
+        self.add_run(number, number)
+
+    def add_run(self, first: int, last: int) -> None:
+        """Put in all from `first` to `last`."""
+        begin = bisect_left(self._lasts, first - 1)
+        end = bisect_right(self._firsts, last + 1)
+        if begin < end:
+            first = min(first, self._firsts[begin])
+            last = max(last, self._lasts[end - 1])
+        self._firsts[begin:end] = [first]
+        self._lasts[begin:end] = [last]
 
     def __contains__(self, number: int) -> bool:
         at = bisect_right(self._firsts, number)
         return at > 0 and number <= self._lasts[at - 1]
 
     @property
-    def runs(self) -> int:
-        """How many unbroken runs they form."""
-        return len(self._firsts)
+    def runs(self) -> list[tuple[int, int]]:
+        """The first and the last of each unbroken run, rising."""
+        return list(zip(self._firsts, self._lasts, strict=True))
 
 
 class Identity(NamedTuple):
     """What tells one line of a file from all others."""
 
     source: Hashable
-    """Whose counter: the boot in a meter's file, (source, boot) in a house's alerts."""
+    """Whose counter: the boot in a meter's file, an AlertSource in a house's alerts."""
     seq: int
 
 
@@ -70,7 +74,25 @@ def has_seen(seen: Seen, identity: Identity) -> bool:
 
 def mark_seen(seen: Seen, identity: Identity) -> None:
     """Say that the file has that identity."""
-    seen.setdefault(identity.source, Numbers()).add(identity.seq)
+    numbers = seen.get(identity.source)
+    if numbers is None:
+        numbers = seen[identity.source] = Numbers()
+    numbers.add(identity.seq)
+
+
+def merge_seen(seen: Seen, other: Seen) -> None:
+    """Add what another file has."""
+    for source, numbers in other.items():
+        mine = seen.setdefault(source, Numbers())
+        for first, last in numbers.runs:
+            mine.add_run(first, last)
+
+
+class AlertSource(NamedTuple):
+    """Whose counter numbers an alert."""
+
+    name: str
+    boot: int
 
 
 class Form(NamedTuple):
@@ -80,6 +102,8 @@ class Form(NamedTuple):
     """Its first line with its end, or nothing."""
     identify: Callable[[str], Identity | None]
     """The identity of a line without its end; None if it is no line of this form."""
+    mark: Callable[[Identity], bytes]
+    """A part of a line that no line with another identity has."""
 
 
 class Entry(NamedTuple):
@@ -91,13 +115,15 @@ class Entry(NamedTuple):
     identity: Identity
     line: bytes
     """With its end."""
-    mark: bytes
-    """A part of the line that no line with another identity has."""
 
 
 def _identify_row(line: str) -> Identity | None:
     found = archive.identity_of(line)
     return None if found is None else Identity(*found)
+
+
+def _mark_row(identity: Identity) -> bytes:
+    return f",{identity.source},{identity.seq}\n".encode()
 
 
 # The fields as Alert declares them: the codec writes them in that order.
@@ -108,11 +134,39 @@ _alert = re.compile(
 
 def _identify_alert(line: str) -> Identity | None:
     found = _alert(line)
-    return None if found is None else Identity((found[1], int(found[2])), int(found[3]))
+    return None if found is None else Identity(AlertSource(found[1], int(found[2])), int(found[3]))
 
 
-ROWS = Form(f"{archive.HEADER}\n".encode(), _identify_row)
-ALERTS = Form(b"", _identify_alert)
+def _mark_alert(identity: Identity) -> bytes:
+    name, boot = cast(AlertSource, identity.source)
+    return f'"source":"{name}","boot":{boot},"seq":{identity.seq},'.encode()
+
+
+ROWS = Form(f"{archive.HEADER}\n".encode(), _identify_row, _mark_row)
+ALERTS = Form(b"", _identify_alert, _mark_alert)
+
+
+def form_of(path: PurePath) -> Form:
+    """What the lines of a file look like."""
+    return ROWS if path.suffix == ".csv" else ALERTS
+
+
+def entry_from(path: PurePath, line: bytes) -> Entry:
+    """An entry from its line, as `entry_of` made it.
+
+    Raises:
+        BadArchiveError: it made no such line.
+    """
+    form = form_of(path)
+    identity = form.identify(line.decode("ascii", errors="replace").rstrip("\n"))
+    if identity is None:
+        raise BadArchiveError(f"{line[:80]!r} is no line of {path}")
+    return Entry(path, form, identity, line)
+
+
+def is_numbered(message: Message) -> bool:
+    """Whether it is a reading whose meter must leave no number out: none that is played again."""
+    return isinstance(message, Reading) and not message.historical
 
 
 def is_covered(message: Message) -> bool:
@@ -124,7 +178,19 @@ PLANT_METER = "main"
 """A plant has one meter, as its topic says."""
 
 
-def entry_of(message: MeterReading | PvReading | PlantReading | Alert, zone: tzinfo) -> Entry:
+class Meter(NamedTuple):
+    """Whose readings are numbered, from each of its boots on."""
+
+    house: str
+    meter: str
+
+
+def meter_of(reading: Reading) -> Meter:
+    """Whose reading it is."""
+    return Meter(reading.house, PLANT_METER if isinstance(reading, PlantReading) else reading.meter)
+
+
+def entry_of(message: Reading | Alert, zone: tzinfo) -> Entry:
     """The line a message becomes, and the file in which it stands.
 
     Args:
@@ -139,9 +205,8 @@ def entry_of(message: MeterReading | PvReading | PlantReading | Alert, zone: tzi
         return Entry(
             archive.alerts_file(message.house, day),
             ALERTS,
-            Identity((message.source, message.boot), message.seq),
+            Identity(AlertSource(message.source, message.boot), message.seq),
             encode(message) + b"\n",
-            f'"source":"{message.source}","boot":{message.boot},"seq":{message.seq},'.encode(),
         )
     meter = PLANT_METER
     pv_w: float | None
@@ -159,11 +224,10 @@ def entry_of(message: MeterReading | PvReading | PlantReading | Alert, zone: tzi
         ROWS,
         Identity(message.boot, message.seq),
         f"{archive.format_row(row)}\n".encode(),
-        f",{message.boot},{message.seq}\n".encode(),
     )
 
 
-def _run_of(message: MeterReading | PvReading | PlantReading) -> str | None:
+def _run_of(message: Reading) -> str | None:
     if not message.historical:
         return None
     run = UNSET if isinstance(message, PlantReading) else message.run
@@ -217,6 +281,8 @@ class Outcome(NamedTuple):
 
     verdict: Verdict
     why: str = ""
+    is_conflict: bool = False
+    """Refused, for another message with its identity is there."""
 
 
 WRITTEN = Outcome(Verdict.WRITTEN)
@@ -237,7 +303,7 @@ def judge(entries: Sequence[Entry], seen: Seen, read: Callable[[], bytes]) -> li
     for entry in entries:
         if has_seen(seen, entry.identity):
             content = read() if content is None else content
-            known = line_with(entry.mark, content)
+            known = line_with(entry.form.mark(entry.identity), content)
         elif (known := fresh.get(entry.identity, b"")) == b"":
             fresh[entry.identity] = entry.line
             outcomes.append(WRITTEN)
@@ -260,4 +326,5 @@ def _contradiction(entry: Entry, known: bytes) -> Outcome:
         Verdict.REFUSED,
         f"the same identity with other values: {entry.path} has {has!r}, this says {says!r}; "
         "if the meter lost its boot counter, raise its boot_floor",
+        is_conflict=True,
     )

@@ -2,24 +2,37 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from pathlib import PurePath
+from typing import Any, NamedTuple, cast
 
 from broker.errors import BusError
 from broker.port import Bus, Delivery
 from contracts import topics
 from contracts.errors import ContractError
-from contracts.messages import Alert, PlantReading, PvReading
+from contracts.messages import Alert, PvReading
 from energy.zones import zone_of
+from recorder.alarms import Alarms
 from recorder.batches import Batches
-from recorder.files import AppendFile, Opener
+from recorder.disk import AppendFile, Opener
 from recorder.folder import DataFolder, open_data_folder
-from recorder.model import Entry, Outcome, Verdict, entry_of, is_covered
+from recorder.gaps import Gaps, Past
+from recorder.model import (
+    Entry,
+    Meter,
+    Outcome,
+    Verdict,
+    entry_of,
+    is_covered,
+    is_numbered,
+    meter_of,
+)
 from recorder.settings import RecorderSettings
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
+from runtime.metrics import Metric, counter, gauge
 
 RETRY_FIRST_S = 0.25
 RETRY_MAX_S = 5.0
@@ -27,6 +40,8 @@ UNANSWERED_S = 60.0
 """A house with PV whose readings nobody has answered for so long gets a warning, again and again."""
 SAY_EVERY = 12
 """Of so many tries one is told."""
+GAPS_EVERY_S = 5.0
+"""So often it is looked for readings that are missing for too long."""
 
 
 class RecorderService:
@@ -55,12 +70,26 @@ class RecorderService:
         self.rows_written = 0
         self.duplicates = 0
         self.quarantined = 0
+        self.gaps = 0
+        """How often an alert told of missing readings."""
+        self._gaps = Gaps(settings.gap_patience_s)
         self._unanswered: dict[tuple[str, str], float] = {}
         self.failing = ""
         """Why the disk does not take what is waiting; empty when it does."""
         self._tries = 0
         self.rows: Counter[tuple[str, str]] = Counter()
         """Rows written for each (house, meter)."""
+
+    def metrics(self) -> Iterator[Metric]:
+        """What it counts, for Prometheus."""
+        yield counter("wattbus_rows", "Rows written to the daily files.", self.rows_written)
+        yield counter("wattbus_duplicates", "Readings that had come before.", self.duplicates)
+        yield counter("wattbus_quarantined", "Readings that can't be used, put aside.", self.quarantined)
+        yield counter("wattbus_gaps", "Alerts that told of missing readings.", self.gaps)
+        missing = "Readings that are missing now, of those that an alert told of."
+        yield gauge("wattbus_missing", missing, self._gaps.missing)
+        failing = "1: the disk does not take what is waiting."
+        yield gauge("wattbus_disk_failing", failing, bool(self.failing))
 
     async def run(self) -> None:
         """Serve until stopped; what is in hand then is written and acknowledged.
@@ -71,13 +100,16 @@ class RecorderService:
         """
         own = self._settings
         wanted = (topics.METER_READING, topics.PV_READING, topics.PLANT_READING, topics.ALERT)
-        with open_data_folder(own.data_dir, own.day_timezone, own.open_files_max, self._opener) as folder:
+        with open_data_folder(own.data_dir, own.day_timezone, self._opener) as folder:
+            alarms = Alarms(self._bus, self._clock, self._life, self._log, folder.boot)
             async with (
                 self._bus.subscribe(*wanted, durable=topics.RECORDER) as deliveries,
                 asyncio.TaskGroup() as group,
             ):
                 self._log.info("recorder started", data_dir=str(own.data_dir), days_of=own.day_timezone)
-                writing = group.create_task(self._write_batches(folder))
+                group.create_task(alarms.run())
+                group.create_task(self._watch_gaps(alarms))
+                writing = group.create_task(self._write_batches(folder, alarms))
                 async for delivery in self._life.each(deliveries):
                     self._watch_pv(delivery.message)
                     if is_covered(delivery.message):
@@ -86,6 +118,7 @@ class RecorderService:
                         await self._batches.put(delivery)
                 self._batches.close()
                 await writing
+                alarms.close()
         self._log.info("recorder stopped", rows=self.rows_written, duplicates=self.duplicates)
 
     def _watch_pv(self, message: Any) -> None:  # noqa: ANN401 - a reading or an alert
@@ -100,10 +133,17 @@ class RecorderService:
                 text = "no rows: readings wait for a PV simulator. Start pvsim, or the meter with --no-pv"
                 self._log.warning(text, house=message.house, meter=message.meter)
 
-    async def _write_batches(self, folder: DataFolder) -> None:
+    async def _watch_gaps(self, alarms: Alarms) -> None:
+        """Tell of numbers that are missing, and of those that have come after all."""
+        async for _ in self._life.each(self._clock.every(GAPS_EVERY_S)):
+            for finding in self._gaps.findings(self._clock.monotonic()):
+                self.gaps += not finding.is_filled
+                alarms.gap(finding)
+
+    async def _write_batches(self, folder: DataFolder, alarms: Alarms) -> None:
         while batch := await self._batches.take():
             last_try = self._life.stopping
-            left = await self._settle(folder, batch)
+            left = await self._settle(folder, alarms, batch)
             if not left:
                 continue
             if last_try:
@@ -117,7 +157,9 @@ class RecorderService:
                     await self._life.wait()
         self._batches.close()
 
-    async def _settle(self, folder: DataFolder, batch: Sequence[Delivery[Any]]) -> list[Delivery[Any]]:
+    async def _settle(
+        self, folder: DataFolder, alarms: Alarms, batch: Sequence[Delivery[Any]]
+    ) -> list[Delivery[Any]]:
         """Write a batch and acknowledge what is safe; returns what must be tried again, in its order."""
         left: list[Delivery[Any]] = []
         why = ""
@@ -133,6 +175,8 @@ class RecorderService:
                     if failed := await self._refuse(delivery, outcome.why):
                         left.append(delivery)
                         why = failed
+                    elif outcome.is_conflict and not isinstance(delivery.message, Alert):
+                        alarms.conflict(meter_of(delivery.message), outcome.why)
                 case Verdict.FAILED:
                     left.append(delivery)
                     why = outcome.why
@@ -153,19 +197,28 @@ class RecorderService:
     async def _write(self, folder: DataFolder, batch: Sequence[Delivery[Any]]) -> list[Outcome]:
         outcomes: list[Outcome | None] = []
         entries: list[Entry] = []
+        unknown: dict[Meter, PurePath] = {}
         for delivery in batch:
+            message = delivery.message
             try:
-                entries.append(entry_of(delivery.message, self._zone))
+                entry = entry_of(message, self._zone)
             except ContractError as error:
                 outcomes.append(Outcome(Verdict.REFUSED, str(error)))
-            else:
-                outcomes.append(None)
-        job = asyncio.get_running_loop().run_in_executor(None, folder.write, entries)
+                continue
+            entries.append(entry)
+            outcomes.append(None)
+            if is_numbered(message) and not self._gaps.knows(meter := meter_of(message)):
+                unknown[meter] = min(entry.path, unknown.get(meter, entry.path))
+        now_s = self._clock.monotonic()
+        job = asyncio.get_running_loop().run_in_executor(None, _store, folder, entries, unknown, now_s)
         try:
-            written = iter(await asyncio.shield(job))
+            stored = await asyncio.shield(job)
         except asyncio.CancelledError:
             await asyncio.wait([job])  # the files must not be closed under the thread that writes them
             raise
+        for meter, past in stored.pasts.items():
+            self._gaps.begin(meter, past, now_s)
+        written = iter(stored.outcomes)
         return [outcome or next(written) for outcome in outcomes]
 
     def _count(self, message: Any) -> None:  # noqa: ANN401 - a reading or an alert
@@ -173,8 +226,11 @@ class RecorderService:
             log = self._log.info if message.severity == "info" else self._log.warning
             log("alert", house=message.house, source=message.source, name=message.name, text=message.text)
             return
+        meter = meter_of(message)
         self.rows_written += 1
-        self.rows[message.house, "main" if isinstance(message, PlantReading) else message.meter] += 1
+        self.rows[meter] += 1
+        if is_numbered(message):
+            self._gaps.add(meter, message.boot, message.seq, self._clock.monotonic())
 
     async def _acknowledge(self, delivery: Delivery[Any]) -> None:
         try:
@@ -193,3 +249,28 @@ class RecorderService:
         self.quarantined += 1
         self._log.error("reading quarantined", topic=delivery.address.name, why=why)
         return ""
+
+
+class _Stored(NamedTuple):
+    """What a batch has become."""
+
+    outcomes: list[Outcome]
+    pasts: dict[Meter, Past]
+    """Of the meters that were not known: the numbers of each boot that are recorded."""
+
+
+def _store(
+    folder: DataFolder, entries: Sequence[Entry], unknown: Mapping[Meter, PurePath], now_s: float
+) -> _Stored:
+    """Write a batch, in a thread."""
+    outcomes = folder.write(entries)
+    folder.follow(now_s)
+    pasts: dict[Meter, Past] = {}
+    for meter, path in unknown.items():
+        try:
+            pasts[meter] = [
+                (cast(int, boot), numbers.runs) for boot, numbers in folder.recorded(path).items()
+            ]
+        except OSError as error:
+            get_log("recorder").warning("past not read", house=meter.house, meter=meter.meter, why=str(error))
+    return _Stored(outcomes, pasts)

@@ -6,10 +6,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from energy.zones import zone_of
-from runtime.settings import CommonSettings
+from runtime.settings import MonitoredSettings
 
 
-class RecorderSettings(CommonSettings, frozen=True, kw_only=True):
+class RecorderSettings(MonitoredSettings, frozen=True, kw_only=True):
     """Where the files stand, when a day begins, how much is written at once."""
 
     data_dir: Annotated[Path, Meta(description="the folder of the daily CSV files")] = Path("DATA")
@@ -22,7 +22,9 @@ class RecorderSettings(CommonSettings, frozen=True, kw_only=True):
     batch_max: Annotated[
         int, Meta(ge=1, le=100_000, description="readings written and synchronised at once, at most")
     ] = 500
-    open_files_max: Annotated[int, Meta(ge=1, le=10_000, description="files held open, at most")] = 200
+    gap_patience_s: Annotated[
+        float, Meta(ge=0, le=86400, description="how long a missing reading may be late before an alert")
+    ] = 60.0
 
     diary: Annotated[
         bool, Meta(description="write what is decided for each house, and why, for `wattbus explain`")

@@ -2,12 +2,16 @@
 
 import asyncio
 import errno
+import json
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+import subprocess
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -19,7 +23,7 @@ from contracts import topics
 from contracts.archive import HEADER, parse_row
 from contracts.instant import Instant
 from contracts.messages import Alert, MeterReading, PvReading
-from recorder.files import AppendFile, Opener
+from recorder.disk import AppendFile, Opener
 from recorder.service import RecorderService
 from recorder.settings import RecorderSettings
 from runtime.clock import VirtualClock
@@ -305,7 +309,7 @@ def test_a_full_disk_stops_acknowledging_and_loses_nothing(tmp_path: Path) -> No
             await place.publish(*(meter(seq) for seq in range(2, 60)))
             await clock.sleep(600)
             assert place.waiting == 58
-            assert place.recorder.failing == f"{DAY_FILE}: No space left on device"
+            assert place.recorder.failing == "journal: No space left on device"
             assert seqs(tmp_path) == [0, 1]
             assert 100 < disk.tries < 150
             disk.is_full = False
@@ -328,7 +332,7 @@ def test_stopping_on_a_full_disk_leaves_the_readings_with_the_broker(tmp_path: P
             await place.publish(*(meter(seq) for seq in range(40)))
             await clock.sleep(60)
         assert place.waiting == 40
-        assert lines(tmp_path) == []
+        assert not (tmp_path / DAY_FILE).exists()
         async with recording(clock, tmp_path, bus):
             await clock.sleep(1)
         assert place.waiting == 0
@@ -431,3 +435,156 @@ def test_the_same_run_writes_the_same_bytes(tmp_path: Path) -> None:
     first, second = twice(main, tmp_path)
     assert first == second
     assert first.count(b"\n") == 3 * 201
+
+
+def alerts(data_dir: Path) -> list[tuple[str, str, int, int]]:
+    paths = sorted(data_dir.glob("*/alerts_*.jsonl"))
+    found = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    return [(alert["name"], alert["severity"], alert["boot"], alert["seq"]) for alert in found]
+
+
+def test_a_gap_is_alarmed_after_a_patience_and_cleared_when_it_is_filled(tmp_path: Path) -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with recording(clock, tmp_path) as place:
+            await place.publish(meter(1), meter(2), meter(5), meter(1, boot=2, house="house-b"))
+            await clock.sleep(55)
+            assert place.recorder.gaps == 0
+            await clock.sleep(15)
+            assert alerts(tmp_path) == [("sequence-gap", "warning", 1, 1)]
+            text = (tmp_path / "house-a/alerts_2024-07-01.jsonl").read_text()
+            assert "2 readings of main are missing: boot 1, seq 3 to 4" in text
+            await place.publish(meter(4))
+            await clock.sleep(15)
+            assert place.recorder.gaps == 1
+            await place.publish(meter(3))
+            await clock.sleep(15)
+            assert alerts(tmp_path)[1:] == [("sequence-gap-filled", "info", 1, 2)]
+
+    run_virtual(main)
+
+
+def test_reordered_and_late_readings_are_no_gap_nor_is_a_replay(tmp_path: Path) -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with recording(clock, tmp_path) as place:
+            await place.publish(meter(1), meter(4), meter(9, historical=True), meter(2, historical=True))
+            await clock.sleep(50)
+            await place.publish(meter(3), meter(2), meter(1, boot=2), meter(2, boot=2))
+            await clock.sleep(1000)
+            assert place.recorder.gaps == 0
+
+    run_virtual(main)
+    assert alerts(tmp_path) == []
+
+
+def test_a_gap_over_a_restart_and_a_midnight_is_seen_and_cleared(tmp_path: Path) -> None:
+    midnight = Instant.parse("2024-07-02T00:00:00Z")
+
+    async def main(clock: VirtualClock) -> None:
+        async with recording(clock, tmp_path) as place:
+            await place.publish(*(meter(seq, timestamp=midnight.after(10 * (seq - 5))) for seq in (1, 2, 4)))
+        async with recording(clock, tmp_path) as place:
+            late = [meter(seq, timestamp=midnight.after(10 * (seq - 5))) for seq in (7, 8)]
+            await place.publish(*late)
+            await clock.sleep(70)
+            assert alerts(tmp_path) == [("sequence-gap", "warning", 2, 1)]
+            text = (tmp_path / "house-a/alerts_2024-07-01.jsonl").read_text()
+            assert "3 readings of main are missing: boot 1, seq 3, 5 to 6" in text
+        async with recording(clock, tmp_path) as place:
+            await place.publish(meter(9, timestamp=midnight.after(40)))
+            await clock.sleep(70)  # what is still missing is told again
+            await place.publish(*(meter(s, timestamp=midnight.after(10 * (s - 5))) for s in (6, 3, 5)))
+            await clock.sleep(10)
+        assert alerts(tmp_path)[1:] == [
+            ("sequence-gap", "warning", 3, 1),
+            ("sequence-gap-filled", "info", 3, 2),
+        ]
+
+    run_virtual(main)
+    assert seqs(tmp_path) == [1, 2, 4, 3]
+    assert seqs(tmp_path, "house-a/main/main_2024-07-02.csv") == [7, 8, 9, 6, 5]
+
+
+def test_a_late_reading_first_after_a_restart_is_no_gap(tmp_path: Path) -> None:
+    def of_day(day: int, seq: int) -> MeterReading:
+        return meter(seq, timestamp=START.after(86400 * day))
+
+    async def main(clock: VirtualClock) -> None:
+        async with recording(clock, tmp_path) as place:
+            await place.publish(*(of_day(day, seq) for seq, day in enumerate([0, 1, 1, 2, 3, 4]) if seq != 2))
+        async with recording(clock, tmp_path) as place:
+            await place.publish(of_day(1, 2))
+            await clock.sleep(100)
+            await place.publish(of_day(4, 6))
+            await clock.sleep(100)
+            assert place.recorder.gaps == 0
+
+    run_virtual(main)
+
+
+def test_a_contradiction_is_alarmed_once_in_an_hour(tmp_path: Path) -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with recording(clock, tmp_path) as place:
+            await place.publish(meter(1), meter(2), meter(1, 9.0), meter(2, 9.0))
+            await clock.sleep(10)
+            assert alerts(tmp_path) == [("identity-conflict", "warning", 1, 1)]
+            assert place.recorder.quarantined == 2
+            await clock.sleep(3600)
+            await place.publish(meter(1, 8.0))
+            await clock.sleep(10)
+            assert [name for name, *_ in alerts(tmp_path)] == ["identity-conflict"] * 2
+
+    run_virtual(main)
+
+
+def test_a_house_away_from_the_equator_rolls_at_its_midnight_with_late_readings(tmp_path: Path) -> None:
+    """Both daylight-saving nights: the day of 23 and of 25 hours, its last reading and the next day's first."""
+    for day, hours in (("2024-03-31", 23), ("2024-10-27", 25)):
+        midnight = Instant.of(datetime.fromisoformat(day).replace(tzinfo=ZoneInfo("Europe/Berlin")))
+        next_midnight = midnight.after(3600 * hours)
+        moments = {1: midnight, 2: next_midnight.after(-0.001), 3: next_midnight, 4: midnight.after(-0.001)}
+        root = tmp_path / day
+
+        async def main(clock: VirtualClock, root: Path = root, moments: dict[int, Instant] = moments) -> None:
+            async with recording(clock, root, day_timezone="Europe/Berlin") as place:
+                for seq in (1, 3, 2, 4):  # over midnight and back
+                    await place.publish(meter(seq, timestamp=moments[seq]))
+                    await clock.sleep(1)
+
+        run_virtual(main)
+        assert seqs(root, f"house-a/main/main_{day}.csv") == [1, 2]
+        assert {f.name[5:15] for f in root.glob("house-a/main/*")} >= {day}
+        assert sum(len(f.read_text().splitlines()) - 1 for f in root.glob("house-a/main/*.csv")) == 4
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB, if we may mount one; what it shows, `FullDisk` shows as well."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root; the full disk is tested on a failing file object as well")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(tmp_path: Path, small_disk: Path) -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with recording(clock, small_disk / "DATA") as place:
+            await place.publish(meter(0))
+            await clock.sleep(1)
+            filler = small_disk / "filler"
+            with filler.open("wb", buffering=0) as file, suppress(OSError):
+                while True:
+                    file.write(b"x" * 512)
+            await place.publish(*(meter(seq) for seq in range(1, 3000)))
+            await clock.sleep(60)
+            assert 0 < place.waiting < 3000
+            assert "No space left on device" in place.recorder.failing
+            assert 3000 - place.waiting == place.recorder.rows_written == len(seqs(small_disk / "DATA"))
+            filler.unlink()
+            await clock.sleep(60)
+            assert (place.waiting, place.recorder.failing) == (0, "")
+
+    run_virtual(main)
+    assert seqs(small_disk / "DATA") == list(range(3000))

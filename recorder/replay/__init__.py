@@ -1,0 +1,1 @@
+"""Replays what was recorded, or any CSV of powers, onto a bus."""
