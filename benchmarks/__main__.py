@@ -1,19 +1,16 @@
-"""`python -m benchmarks [NAME ...]`: runs the named ones, or all but `year`, which has flags of its own."""
+"""`python -m benchmarks [NAME ...]`: runs the named ones, or all."""
 
 import importlib
 import sys
 
-NAMES = ("flow", "tick", "plan", "bus", "http", "plant", "day")
+NAMES = ("flow", "tick", "plan", "bus", "http", "plant", "dashboard", "replay", "day", "recorder", "backtest")
 
 
 def main() -> int:
     """Run them one after the other."""
-    if sys.argv[1:2] == ["year"]:
-        importlib.import_module("benchmarks.year").main(sys.argv[2:])
-        return 0
     for name in sys.argv[1:] or NAMES:
         if name not in NAMES:
-            sys.stderr.write(f"benchmarks: {name!r} is none; there are {', '.join(NAMES)}, year\n")
+            sys.stderr.write(f"benchmarks: {name!r} is none; there are {', '.join(NAMES)}\n")
             return 2
         print(f"\n== {name}")
         importlib.import_module(f"benchmarks.{name}").main()
