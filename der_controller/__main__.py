@@ -11,6 +11,8 @@ from der_controller.model import DerMemory, DerModel, DerSpec
 from der_controller.service import Der, DerControllerService
 from der_controller.settings import DerControllerSettings, InverterTable
 from runtime.clock import Clock
+from runtime.logs import get_log
+from runtime.monitor import monitored
 from runtime.process import Context, launch
 from runtime.settings import Layered
 from runtime.store import Store
@@ -39,7 +41,10 @@ async def serve(settings: Layered[DerControllerSettings], context: Context) -> N
         for der_id in ders:
             there = presence_of(own.house, "der", der_id)
             await stack.enter_async_context(announce(bus, context.clock, there))
-        await DerControllerService(own.house, ders, own.interval_s, bus, context.clock, context.life).run()
+        service = DerControllerService(own.house, ders, own.interval_s, bus, context.clock, context.life)
+        log = get_log("der_controller")
+        async with monitored(own, [bus.metrics, service.metrics], lambda: bus.ailing, log):
+            await service.run()
 
 
 def build(settings: DerControllerSettings, clock: Clock, state_dir: Path | None) -> dict[str, Der]:

@@ -1,7 +1,8 @@
 """Runs a house's DERs: telemetry every second, commands judged, stored, obeyed and acknowledged."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from broker.errors import BusError
@@ -16,6 +17,7 @@ from runtime.clock import Clock
 from runtime.errors import StoreError
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
+from runtime.metrics import Metric, counter, counters, gauges
 from runtime.store import Store
 
 SAVE_EVERY_S = 60.0
@@ -56,6 +58,16 @@ class DerControllerService:
         }
         self._following: dict[str, str] = {}
         self.unsent = 0
+        self.answered: Counter[str] = Counter()
+        """Commands, by what became of them."""
+
+    def metrics(self) -> Iterator[Metric]:
+        """What it counts, for Prometheus."""
+        answers = "Commands, by what became of them."
+        yield counters("wattbus_commands", answers, "result", self.answered)
+        yield counter("wattbus_unsent", "Messages the broker did not take.", self.unsent)
+        following = {der: float(what == "command") for der, what in self._following.items()}
+        yield gauges("wattbus_following", "1: a command is in force; 0: the safe state.", "der", following)
 
     async def run(self) -> None:
         """Serve until stopped; the DERs' charge is stored at the end."""
@@ -86,6 +98,7 @@ class DerControllerService:
 
     async def _obey(self, command: DispatchCommand) -> None:
         ack = self._carry_out(command)
+        self.answered[ack.result] += 1
         if ack.result != "accepted":
             self._log.warning("command not obeyed", der=ack.der_id, result=ack.result, why=ack.reason)
         await self._publish(topics.DER_ACK.at(house=self._house, der_id=command.der_id), ack)

@@ -18,6 +18,8 @@ from meter.model import MeterModel, RecordedSource, SimulatedSource, Source
 from meter.service import MeterService
 from meter.settings import MeterSettings
 from runtime.errors import UsageError
+from runtime.logs import get_log
+from runtime.monitor import monitored
 from runtime.process import Context, launch
 from runtime.settings import Layered
 from runtime.store import Store
@@ -53,7 +55,9 @@ async def serve(settings: Layered[MeterSettings], context: Context) -> None:
     async with asyncio.TaskGroup() as group:
         connecting = group.create_task(_connect(own, context, bus))
         await bus.wait(HEAD_START_S)
-        await MeterService(own, model, bus, context.clock, context.life, file).run()
+        service = MeterService(own, model, bus, context.clock, context.life, file)
+        async with monitored(own, [bus.metrics, service.metrics], lambda: bus.ailing, get_log("meter")):
+            await service.run()
         connecting.cancel()
 
 

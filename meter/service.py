@@ -1,6 +1,7 @@
 """Takes a reading at each aligned beat, and publishes each until the broker has it."""
 
 import asyncio
+from collections.abc import Iterator
 
 from broker.outbox import Limits, Outbox
 from broker.outbox_file import OutboxFile
@@ -12,6 +13,7 @@ from meter.settings import MeterSettings
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
+from runtime.metrics import Metric, counter, gauge
 
 DAY_S = 86400.0
 
@@ -70,6 +72,16 @@ class MeterService:
     def waiting(self) -> int:
         """Readings and alerts the broker does not have yet."""
         return self._outbox.waiting
+
+    def metrics(self) -> Iterator[Metric]:
+        """What it counts, for Prometheus."""
+        waiting = "Readings and alerts the broker does not have yet."
+        yield gauge("wattbus_outbox_messages", waiting, self.waiting)
+        yield counter("wattbus_confirmed", "Readings and alerts the broker has.", self.published)
+        lost = "Readings that could not be kept: their numbers are missing for good."
+        yield counter("wattbus_refused", lost, self.refused)
+        late = "Beats skipped, because the one before took too long."
+        yield counter("wattbus_late_ticks", late, self.late_ticks)
 
     async def run(self) -> None:
         """Serve until stopped.

@@ -56,10 +56,9 @@ async def serve(settings: Layered[OptimizerSettings], context: Context) -> None:
         )
 
         def ailing() -> str:
-            away = [] if bus.connected else ["a broker is away"]
-            return "; ".join([*away, *(bridge.ailing for bridge in bridges if bridge.ailing)])
+            return "; ".join(filter(None, [bus.ailing, *(bridge.ailing for bridge in bridges)]))
 
-        await stack.enter_async_context(_api(optimizer, settings.base, context, ailing))
+        await stack.enter_async_context(_api(optimizer, settings.base, context, ailing, bus))
         async with asyncio.TaskGroup() as group:
             group.create_task(optimizer.run())
             for bridge in bridges:
@@ -127,7 +126,11 @@ async def _outside(
 
 @asynccontextmanager
 async def _api(
-    optimizer: "OptimizerService", base: OptimizerSettings, context: Context, ailing: Callable[[], str]
+    optimizer: "OptimizerService",
+    base: OptimizerSettings,
+    context: Context,
+    ailing: Callable[[], str],
+    bus: PlanesBus,
 ) -> AsyncIterator[None]:
     """The HTTP API, if it is wanted and installed."""
     log = get_log("optimizer")
@@ -140,8 +143,9 @@ async def _api(
         return
     from optimizer.api import optimizer_api
     from runtime.http import serving
+    from runtime.web import SourceCollector
 
-    app = optimizer_api(optimizer, base, context.clock, ailing)
+    app = optimizer_api(optimizer, base, context.clock, ailing, [SourceCollector(bus.metrics)])
     async with serving(app, base.service_host, base.service_port, log):
         yield
 

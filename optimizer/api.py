@@ -1,6 +1,6 @@
 """The HTTP API of the MPC service's specification, over the plans of an `OptimizerService`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
@@ -11,6 +11,7 @@ from litestar.exceptions import ClientException, HTTPException, NotFoundExceptio
 from litestar.openapi import ResponseSpec
 from litestar.params import Parameter
 from msgspec import Meta
+from prometheus_client.registry import Collector
 
 from contracts.instant import Instant
 from contracts.messages import Schedule
@@ -233,7 +234,11 @@ def _battery_status(plan: Schedule, dispatch: Dispatch) -> BatteryStatus:
 
 
 def optimizer_api(
-    optimizer: OptimizerService, settings: OptimizerSettings, clock: Clock, ailing: Callable[[], str]
+    optimizer: OptimizerService,
+    settings: OptimizerSettings,
+    clock: Clock,
+    ailing: Callable[[], str],
+    collectors: Sequence[Collector] = (),
 ) -> Litestar:
     """The application.
 
@@ -242,6 +247,7 @@ def optimizer_api(
         settings: shown in the status.
         clock: the service's.
         ailing: what is wrong with what the service stands on; empty if nothing.
+        collectors: what /metrics shows besides, such as the bus.
     """
     view = PlansView(optimizer, clock)
     return web_app(
@@ -249,7 +255,7 @@ def optimizer_api(
         title="MPC battery optimization",
         description="Plans batteries 48 h ahead, and again every quarter of an hour.",
         log=get_log("optimizer"),
-        collectors=[PlanCounts(optimizer, clock)],
+        collectors=[PlanCounts(optimizer, clock), *collectors],
     )
 
 

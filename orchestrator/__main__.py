@@ -68,8 +68,10 @@ async def _api(
     # Imported here: a web server takes half of the memory, and not everybody wants one.
     from orchestrator.api import orchestrator_api
     from runtime.http import serving
+    from runtime.web import SourceCollector
 
-    app = orchestrator_api(service, context.clock, token, lambda: "" if bus.connected else "a broker is away")
+    bus_counts = SourceCollector(bus.metrics)
+    app = orchestrator_api(service, context.clock, token, lambda: bus.ailing, [bus_counts])
     async with serving(app, base.service_host, base.service_port, log):
         yield
 

@@ -1,6 +1,6 @@
 """The orchestrator over HTTP: what it knows and decided, to everybody; changing something, with a token."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
@@ -13,6 +13,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.openapi import ResponseSpec
 from litestar.params import Body, Parameter
 from litestar.types import Guard
+from prometheus_client.registry import Collector
 
 from contracts.messages import OperatorRequest
 from orchestrator.bodies import ID, BadRequestError, ObjectivesBody, RequestBody, make_request, request_of
@@ -214,7 +215,11 @@ async def refuse_all(_connection: ASGIConnection[Any, Any, Any, Any], _handler: 
 
 
 def orchestrator_api(
-    service: OrchestratorService, clock: Clock, token: str, ailing: Callable[[], str]
+    service: OrchestratorService,
+    clock: Clock,
+    token: str,
+    ailing: Callable[[], str],
+    collectors: Sequence[Collector] = (),
 ) -> Litestar:
     """The application.
 
@@ -223,6 +228,7 @@ def orchestrator_api(
         clock: the service's.
         token: who shows it may change something; empty: nobody may.
         ailing: what is wrong with what the service stands on; empty if nothing.
+        collectors: what /metrics shows besides, such as the bus.
     """
     front = Front(service, clock)
     guard: Guard = BearerGuard(token) if token else refuse_all
@@ -231,7 +237,7 @@ def orchestrator_api(
         title="wattbus orchestrator",
         description="Dispatches every house's batteries and cars, every 10 s, within all limits.",
         log=get_log("orchestrator"),
-        collectors=[LoopCounts(service, clock)],
+        collectors=[LoopCounts(service, clock), *collectors],
     )
     schemas = app.openapi_schema.components.schemas or {}
     for body in (ObjectivesBody, RequestBody):

@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 from msgspec import Meta
 
 from broker.connect import open_bus, presence_of
+from broker.outbox_file import OutboxFile
 from contracts.ids import Id
 from plant.boots import next_boot
 from plant.settings import PLACEHOLDER, PLANT, read_config
@@ -121,6 +122,7 @@ async def serve(settings: Layered[PollerSettings], context: Context) -> None:
     from plant.polling import PollerService
     from runtime.asking import Asker, open_client
     from runtime.http import serving
+    from runtime.web import SourceCollector
 
     own, (clock, life) = settings.base, context
     target = target_of(own)
@@ -138,12 +140,23 @@ async def serve(settings: Layered[PollerSettings], context: Context) -> None:
         )
         trust = Trust(max_age_s=own.max_age_s, min_confidence=own.min_confidence)
         service = PollerService(
-            target.plant_id, boot, asker, target.query, trust, own.interval_s, own.failures, bus, clock, life
+            target.plant_id,
+            boot,
+            asker,
+            target.query,
+            trust,
+            own.interval_s,
+            own.failures,
+            bus,
+            clock,
+            life,
+            OutboxFile(own.state_dir / f"outbox-plant-poller-{target.plant_id}.sqlite"),
         )
         if own.service_port == 0:
             await service.run()
             return
-        app = poller_api(target.plant_id, service.condition, clock)
+        bus_counts = SourceCollector(bus.metrics)
+        app = poller_api(target.plant_id, service.condition, clock, [bus_counts])
         async with serving(app, own.service_host, own.service_port, get_log("plant_poller")):
             await service.run()
 

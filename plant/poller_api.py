@@ -1,5 +1,6 @@
 """The poller's own HTTP: how it stands with the plant, and the last reading that could be believed."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -7,6 +8,7 @@ import msgspec
 from litestar import Litestar, Response, get
 from litestar.openapi import ResponseSpec
 from msgspec import Meta
+from prometheus_client.registry import Collector
 
 from contracts.instant import Instant
 from plant.polling import Condition
@@ -36,8 +38,10 @@ class PollerHealth(msgspec.Struct, frozen=True, kw_only=True):
     last: Annotated[LastReading | None, Meta(description="kept, however old; null: none yet")]
 
 
-def poller_api(plant_id: str, condition: Condition, clock: Clock) -> Litestar:
-    """The application."""
+def poller_api(
+    plant_id: str, condition: Condition, clock: Clock, collectors: Sequence[Collector] = ()
+) -> Litestar:
+    """The application; /metrics shows what the collectors give."""
 
     @get(
         "/health",
@@ -54,6 +58,7 @@ def poller_api(plant_id: str, condition: Condition, clock: Clock) -> Litestar:
         title="Plant poller",
         description="Puts what a plant API says on the bus.",
         log=get_log("plant_poller"),
+        collectors=collectors,
     )
 
 

@@ -4,7 +4,8 @@ import asyncio
 from typing import Literal
 
 from broker.errors import BusError
-from broker.pending import PendingReadings
+from broker.outbox import Outbox
+from broker.outbox_file import OutboxFile
 from broker.port import Bus
 from contracts import topics
 from contracts.instant import Instant
@@ -80,6 +81,7 @@ class PollerService:
         bus: where readings go.
         clock: its time.
         life: says when to stop.
+        file: keeps what the broker does not have over a restart; None keeps it in memory.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class PollerService:
         bus: Bus,
         clock: Clock,
         life: Lifecycle,
+        file: OutboxFile | None = None,
     ) -> None:
         self._plant_id = plant_id
         self._boot = boot
@@ -108,27 +111,26 @@ class PollerService:
         self._seq = 0
         self._alerts_seq = 0
         address = topics.PLANT_READING.at(house=plant_id)
-        self._readings = PendingReadings(address, bus, clock, life, self._log)
-        post = topics.ALERT.at(house=plant_id, source=SOURCE)
-        self._alerts = PendingReadings(post, bus, clock, life, self._log)
+        self._outbox = Outbox(address, bus, clock, life, self._log, file=file, prepare=self._declare)
+        self._alert_address = topics.ALERT.at(house=plant_id, source=SOURCE)
         self._status = topics.STATUS.at(house=plant_id, device="main", **{"class": "plant"})
         self.condition = Condition(failures_max)
 
     async def run(self) -> None:
         """Serve until stopped."""
-        # Whoever reads them later finds them: the queue exists before the first reading.
-        reading = topics.PLANT_READING.of(house=self._plant_id)
-        await self._bus.declare(reading, topics.ALERT.of(house=self._plant_id), durable=topics.RECORDER)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._readings.publish())
-            group.create_task(self._alerts.publish())
+            group.create_task(self._outbox.publish())
             async for _ in self._life.each(self._clock.every(self._interval_s)):
                 await self._clock.sleep(min(AFTER_S, self._interval_s / 4))
                 await self._poll()
                 await self._tell_status(online=not self.condition.is_ailing)
-            self._readings.close()
-            self._alerts.close()
+            self._outbox.close()
         await self._tell_status(online=False)
+
+    async def _declare(self) -> None:
+        """Whoever reads them later finds them: the queue exists before the first reading."""
+        reading = topics.PLANT_READING.of(house=self._plant_id)
+        await self._bus.declare(reading, topics.ALERT.of(house=self._plant_id), durable=topics.RECORDER)
 
     async def _poll(self) -> None:
         try:
@@ -149,7 +151,7 @@ class PollerService:
             self._tell("info", over)
         if is_news:
             self._seq = reading.seq
-            self._readings.add(reading)
+            self._outbox.add(reading)
             self._log.debug("read", generation_w=reading.generation_w, consumption_w=reading.consumption_w)
 
     def _fail(self, why: str) -> None:
@@ -165,18 +167,17 @@ class PollerService:
 
     def _tell(self, severity: Literal["info", "warning"], text: str) -> None:
         self._alerts_seq += 1
-        self._alerts.add(
-            Alert(
-                house=self._plant_id,
-                source=SOURCE,
-                boot=self._boot,
-                seq=self._alerts_seq,
-                timestamp=self._clock.now(),
-                severity=severity,
-                name=AILING,
-                text=f"{self._plant_id}: {text}"[:TEXT_MAX],
-            )
+        alert = Alert(
+            house=self._plant_id,
+            source=SOURCE,
+            boot=self._boot,
+            seq=self._alerts_seq,
+            timestamp=self._clock.now(),
+            severity=severity,
+            name=AILING,
+            text=f"{self._plant_id}: {text}"[:TEXT_MAX],
         )
+        self._outbox.post(self._alert_address, alert)
 
     async def _tell_status(self, *, online: bool) -> None:
         """Whether the plant can be believed; it stands where the plant's own word would."""

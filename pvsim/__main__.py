@@ -13,6 +13,8 @@ from pvsim.service import PvsimService
 from pvsim.settings import PvsimSettings
 from runtime.clock import Clock
 from runtime.errors import UsageError
+from runtime.logs import get_log
+from runtime.monitor import monitored
 from runtime.process import Context, launch
 from runtime.settings import Layered
 
@@ -34,7 +36,10 @@ async def serve(settings: Layered[PvsimSettings], context: Context) -> None:
     productions = build(settings, context.clock)
     presence = presence_of(SITE, "pvsim", "main")
     async with open_bus(settings.base, context.clock, client="pvsim", presence=presence) as bus:
-        await PvsimService(productions, bus, context.clock, context.life).run()
+        service = PvsimService(productions, bus, context.clock, context.life)
+        metrics, log = [bus.metrics, service.metrics], get_log("pvsim")
+        async with monitored(settings.base, metrics, lambda: bus.ailing, log):
+            await service.run()
 
 
 def build(settings: Layered[PvsimSettings], clock: Clock) -> Callable[[str], Production]:

@@ -1,7 +1,7 @@
 """Answers each meter reading; acknowledges it once its own answer is confirmed."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from broker.errors import BusError
@@ -13,6 +13,7 @@ from pvsim.model import Production, answer
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
+from runtime.metrics import Metric, counter, gauge
 
 
 class PvsimService:
@@ -38,6 +39,12 @@ class PvsimService:
     def answered(self) -> int:
         """Answers the broker has."""
         return self._pipe.published
+
+    def metrics(self) -> Iterator[Metric]:
+        """What it counts, for Prometheus."""
+        yield counter("wattbus_confirmed", "Answers the broker has.", self.answered)
+        waiting = "Answers the broker does not have yet."
+        yield gauge("wattbus_outbox_messages", waiting, len(self._pipe))
 
     async def run(self) -> None:
         """Serve until stopped."""

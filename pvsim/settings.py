@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from runtime.settings import CommonSettings
+from runtime.settings import MonitoredSettings
 
 
-class PvsimSettings(CommonSettings, frozen=True, kw_only=True):
+class PvsimSettings(MonitoredSettings, frozen=True, kw_only=True):
     """Where the arrays stand, how they look at the sky, and how cloudy it is."""
 
     source: Annotated[

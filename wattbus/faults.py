@@ -207,6 +207,9 @@ class FaultyBus:
                 said = _lie(said)
         await self._bus.publish(address, said)
 
+    async def show(self, address: Address[M], message: M) -> None:
+        await self._bus.show(address, message)
+
     async def declare(self, *wanted: Topic[Any], durable: str) -> None:
         await self._bus.declare(*wanted, durable=durable)
 

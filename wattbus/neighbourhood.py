@@ -12,6 +12,7 @@ import pvsim.__main__ as pvsim_main
 from broker.bus import PlanesBus
 from broker.connect import announce, open_bus, presence_of
 from broker.memory import MemoryTransport
+from broker.outbox_file import OutboxFile
 from broker.port import Bus
 from broker.quarantine import Quarantine
 from contracts import topics
@@ -141,6 +142,12 @@ class Neighbourhood:
         # On the virtual clock a run is its own world: only the readings' identity outlives it.
         keep = None if clock.is_virtual else site.common.state_dir
         now = clock.now()
+
+        def outbox(source: str) -> OutboxFile | None:
+            """As the source has it when it runs by itself; the bus in memory is never away from it."""
+            path = site.common.state_dir / f"outbox-{source}.sqlite"
+            return OutboxFile(path) if transport is None else None
+
         self.meters = [
             MeterService(
                 own,
@@ -148,6 +155,7 @@ class Neighbourhood:
                 bus,
                 clock,
                 self._sources,
+                outbox(f"meter-{own.house}-{own.meter}"),
             )
             for own in site.meters
         ]
@@ -177,7 +185,9 @@ class Neighbourhood:
             mark,
             None if keep is None else Audit(site.orchestrator.base.audit_path),
         )
-        self.plants = [] if site.plant is None else [PolledPlant(site.plant, keep, bus, clock, self._sources)]
+        self.plants = (
+            [] if site.plant is None else [PolledPlant(site.plant, keep, bus, clock, self._sources, outbox)]
+        )
         self.recorder = RecorderService(site.recorder, bus, clock, self._sink)
         self.diary = DiaryService(site.recorder, bus, clock, self._sink) if site.recorder.diary else None
         self._presences: list[tuple[Bus, Address[Status]]] = [

@@ -34,6 +34,8 @@ class Options(NamedTuple):
     window: bool
     window_port: int
     window_ws_port: int
+    dashboard_port: int | None
+    """None: no dashboard."""
     log_level: str
     faults: tuple[str, ...] = ()
 
@@ -84,6 +86,12 @@ def parse_options(argv: Sequence[str] | None) -> Options:
         "--window-ws-port", type=port, default=8083, metavar="PORT", help="MQTT over WebSocket [8083]"
     )
     parser.add_argument(
+        "--dashboard", action=argparse.BooleanOptionalAction, default=True, help="serve the live page [yes]"
+    )
+    parser.add_argument(
+        "--dashboard-port", type=port, default=8080, metavar="PORT", help="the page's, on 127.0.0.1 [8080]"
+    )
+    parser.add_argument(
         "--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="[INFO]"
     )
     parser.add_argument(
@@ -105,6 +113,7 @@ def parse_options(argv: Sequence[str] | None) -> Options:
         window=given.window,
         window_port=given.window_port,
         window_ws_port=given.window_ws_port,
+        dashboard_port=given.dashboard_port if given.dashboard else None,
         log_level=given.log_level,
         faults=tuple(given.fault),
     )

@@ -1,12 +1,14 @@
 """A site's test plant and its poller in this process; what goes between them is HTTP, through no socket."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from broker.outbox_file import OutboxFile
 from broker.port import Bus
 from plant.api import plant_api
 from plant.boots import next_boot
@@ -42,10 +44,17 @@ class PolledPlant:
         bus: where readings go.
         clock: the time.
         life: says when to stop.
+        outbox: the file, by its source's name, that keeps what the broker does not have; None: memory does.
     """
 
     def __init__(
-        self, settings: PlantSettings, state_dir: Path | None, bus: Bus, clock: Clock, life: Lifecycle
+        self,
+        settings: PlantSettings,
+        state_dir: Path | None,
+        bus: Bus,
+        clock: Clock,
+        life: Lifecycle,
+        outbox: Callable[[str], OutboxFile | None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -75,6 +84,7 @@ class PolledPlant:
             bus,
             clock,
             life,
+            outbox(f"plant-poller-{access.plant_id}"),
         )
 
     async def run(self) -> None:

@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: Options, out: Path) -> int:
     # Here, so that what is missing from a small install is said in one line.
     from wattbus.faults import Faults, parse_fault, resolve
+    from wattbus.live_page import load_dashboard, open_page
     from wattbus.neighbourhood import Neighbourhood, load_site, open_site_bus
     from wattbus.show import Show
 
@@ -69,8 +70,11 @@ def _run(options: Options, out: Path) -> int:
     ders = {own.house: list(own.tables()) for own in site.controllers}
     ordered = resolve(ordered, {house: ders.get(house, []) for house in site.houses}, options.duration_s)
     clock = _clock(options, ZoneInfo(site.common.timezone))
+    dashboard = None  # on the virtual clock there is nobody to look at it
+    if options.dashboard_port is not None and not clock.is_virtual:
+        dashboard = load_dashboard(options.site, options.dashboard_port, out / "DATA")
     configure(
-        SERVICES if site.plant is None else (*SERVICES, "plant", "plant_poller"),
+        (*SERVICES, "dashboard") if site.plant is None else (*SERVICES, "dashboard", "plant", "plant_poller"),
         clock,
         options.log_level,
         out / "log" if options.out else None,
@@ -91,8 +95,11 @@ def _run(options: Options, out: Path) -> int:
         async with AsyncExitStack() as stack:
             bus, transport = await stack.enter_async_context(open_site_bus(site, clock))
             window = await _open_window(options, transport, clock, stack)
+            page = ""
+            if dashboard is not None:
+                page = await stack.enter_async_context(open_page(dashboard, site, bus, clock))
             show = Show(boards, clock, begin, end, ZoneInfo(site.common.timezone))
-            show.begin(window, site.common.live_url)
+            show.begin(window, site.common.live_url, page)
             faults = Faults(ordered, begin, clock)
             neighbourhood = Neighbourhood(site, bus, transport, clock, faults)
             watching = Lifecycle()

@@ -42,15 +42,19 @@ class Show:
         if not self._console.is_terminal:
             self._console = Console(width=PLAIN_WIDTH)
         self._note = ""
+        self._page = ""
 
-    def begin(self, window: tuple[int, int] | None, live_url: str) -> None:
-        """Say what runs and how to look at it."""
+    def begin(self, window: tuple[int, int] | None, live_url: str, page: str = "") -> None:
+        """Say what runs and how to look at it; `page` is the dashboard's address, if there is one."""
         houses = ", ".join(self._boards)
         until = "until Ctrl-C" if self._end is None else f"until {self._local(self._end)}"
         speed = (
             "as fast as it goes" if self._clock.is_virtual else f"at {self._clock.speed:g} times real time"
         )
         self._console.print(f"wattbus: {houses} from {self._local(self._begin)} {until}, {speed}")
+        if page:
+            self._page = page
+            self._console.print(f"Dashboard: {page}")
         if window is not None:
             port, ws_port = window
             self._note = f"Subscribe: mosquitto_sub -h 127.0.0.1 -p {port} -t 'wattbus/#' -v"
@@ -94,7 +98,11 @@ class Show:
 
     def _table(self) -> Group:
         return live_table(
-            self._boards.values(), self._clock.now().local(self._zone), self._note, self._console.width
+            self._boards.values(),
+            self._clock.now().local(self._zone),
+            self._note,
+            self._console.width,
+            self._page,
         )
 
     def _local(self, moment: Instant) -> str:

@@ -18,7 +18,9 @@ WIDE = 140
 """From so many columns on the commands and reasons stand in the table."""
 
 
-def live_table(boards: Iterable[HouseBoard], now: datetime, note: str, width: int = WIDE) -> Group:
+def live_table(
+    boards: Iterable[HouseBoard], now: datetime, note: str, width: int = WIDE, page: str = ""
+) -> Group:
     """What is happening now; on a narrow terminal the reasons stand below the table.
 
     Signs are those of the bus: battery + charging, grid + import.
@@ -28,10 +30,12 @@ def live_table(boards: Iterable[HouseBoard], now: datetime, note: str, width: in
         now: on the site's own clocks.
         note: stands below.
         width: of the terminal [characters].
+        page: the dashboard's address, if there is one; stands in the head.
     """
     boards = list(boards)
     wide = width >= WIDE
-    table = Table(title=f"wattbus  {now:%Y-%m-%d %H:%M:%S %Z}", expand=wide, title_justify="left")
+    title = Text(f"wattbus  {now:%Y-%m-%d %H:%M:%S %Z}  {page}".rstrip())
+    table = Table(title=title, expand=wide, title_justify="left")
     for heading in ("House", "Load kW", "PV kW", "Battery kW", "SoC %", "EV kW", "Grid kW", "Price"):
         table.add_column(heading, justify="left" if heading == "House" else "right", no_wrap=True)
     if wide:
@@ -48,14 +52,12 @@ def _row(board: HouseBoard, now: datetime) -> list[Text]:
     silent = battery is not None and _is_silent(battery, now)
     return [
         Text(board.house, style="bold"),
-        _number(None if board.reading is None else board.reading.power_w / 1000),
-        _number(None if board.pv is None or board.pv.pv_w is None else board.pv.pv_w / 1000, "yellow"),
-        SILENT
-        if silent
-        else _signed(None if battery is None else battery.current_output, "green", "magenta"),
-        _number(None if battery is None else battery.current_soc, "dim" if silent else "", digits=0),
+        number(None if board.reading is None else board.reading.power_w / 1000),
+        number(None if board.pv is None or board.pv.pv_w is None else board.pv.pv_w / 1000, "yellow"),
+        SILENT if silent else signed(None if battery is None else battery.current_output, "green", "magenta"),
+        number(None if battery is None else battery.current_soc, "dim" if silent else "", digits=0),
         SILENT if ev is not None and _is_silent(ev, now) else _ev(board),
-        _signed(
+        signed(
             None if snapshot is None else snapshot.grid_import_kw - snapshot.grid_export_kw, "red", "cyan"
         ),
         _price(board) if ev is not None or battery is not None else NOTHING,
@@ -67,11 +69,13 @@ def _is_silent(der: DerTelemetry, now: datetime) -> bool:
     return (now - der.timestamp).total_seconds() > SILENT_S
 
 
-def _number(value: float | None, style: str = "", digits: int = 2) -> Text:
+def number(value: float | None, style: str = "", digits: int = 2) -> Text:
+    """A number that is not known is a dash."""
     return NOTHING if value is None else Text(f"{value:.{digits}f}", style=style)
 
 
-def _signed(value: float | None, plus: str, minus: str) -> Text:
+def signed(value: float | None, plus: str, minus: str) -> Text:
+    """A power with its sign, in the colour of its direction."""
     if value is None:
         return NOTHING
     value = round(value, 2) + 0.0  # no -0.00

@@ -85,7 +85,7 @@ def test_a_second_run_into_the_same_folder_adds_its_rows(tmp_path: Path) -> None
 def test_ctrl_c_ends_cleanly_with_the_summary(tmp_path: Path) -> None:
     port, ws_port = free_ports(2)
     command = [sys.executable, "-m", "wattbus", "run", "--speed", "20", "--out", str(tmp_path / "out")]
-    command += ["--window-port", str(port), "--window-ws-port", str(ws_port)]
+    command += ["--window-port", str(port), "--window-ws-port", str(ws_port), "--no-dashboard"]
     environment = {**CLEAN, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

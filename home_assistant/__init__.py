@@ -1,0 +1,1 @@
+"""Shows houses, batteries and cars to Home Assistant, by its MQTT discovery."""

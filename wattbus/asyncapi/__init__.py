@@ -1,0 +1,1 @@
+"""The contract as others read it: JSON Schemas and an AsyncAPI document, made from the topics and Structs."""
