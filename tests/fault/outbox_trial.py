@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +16,7 @@ from broker.quarantine import Quarantine
 from contracts import topics
 from contracts.messages import MeterReading
 from runtime.clock import SystemClock
-from tests.broker_life import LOOPBACK
 from tests.fault.outbox_source import power_of, transport_of
-from tests.tcp_proxy import Proxy
 
 REPOSITORY = Path(__file__).parents[2]
 QUIET_S, QUIET_MAX_S = 0.5, 10.0
@@ -103,7 +101,7 @@ class Source:
         assert process.stdout is not None
         ledger = self.ledger
         async for line in process.stdout:
-            kind, boot, seq = line.split()
+            kind, boot, seq, *_ = line.split()
             key = (int(boot), int(seq))
             match kind:
                 case b"a":
@@ -216,54 +214,3 @@ async def trial(url: str, folder: Path, rate: float = 200) -> AsyncIterator[Tria
                 await source.kill()
         reader.cancel()
         await asyncio.wait([reader])
-
-
-class TornProxy(Proxy):
-    """It can break a link in the middle of what passes, inside a frame."""
-
-    def __init__(self, target: int) -> None:
-        super().__init__(target)
-        self._tear = False
-
-    def tear(self) -> None:
-        """Carry a part of the next bytes to the broker, and break the link there; no new one is let through."""
-        self._tear = True
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        to_broker = sink.get_extra_info("peername")[1] == self._target
-        torn = _Torn(self, source) if to_broker else source
-        await super()._pump(torn, sink)  # type: ignore[arg-type]
-
-    def torn(self, data: bytes) -> bytes:
-        """What of these bytes gets through."""
-        if not self._tear or len(data) < 2:
-            return data
-        self._tear = False
-        asyncio.get_running_loop().call_later(0.01, lambda: self.cut(reopen=False))
-        return data[: len(data) // 2 + 1]
-
-
-class _Torn:
-    def __init__(self, proxy: TornProxy, source: asyncio.StreamReader) -> None:
-        self._proxy, self._source, self._is_torn = proxy, source, False
-
-    async def read(self, size: int) -> bytes:
-        data = await self._source.read(size)
-        if self._is_torn:
-            return b""
-        through = self._proxy.torn(data)
-        self._is_torn = len(through) < len(data)
-        return through
-
-
-@asynccontextmanager
-async def torn_proxy_to(port: int) -> AsyncIterator[TornProxy]:
-    """As `proxy_to`, with a proxy that can tear."""
-    proxy = TornProxy(port)
-    async with AsyncExitStack() as stack:
-        server = await asyncio.start_server(proxy.serve, LOOPBACK, 0)
-        stack.push_async_callback(server.wait_closed)
-        stack.push_async_callback(proxy.close)
-        stack.callback(server.close)
-        proxy.port = server.sockets[0].getsockname()[1]
-        yield proxy

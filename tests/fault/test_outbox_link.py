@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import Broker, vhost
-from tests.fault.outbox_trial import judge, torn_proxy_to, trial
+from tests.fault.links import faulty_proxy_to
+from tests.fault.outbox_trial import judge, trial
 
 
 @pytest.fixture(params=["rabbitmq", "mosquitto"])
@@ -32,7 +33,7 @@ def urls(broker: Broker) -> tuple[str, int]:
 async def test_a_link_that_breaks(broker: Broker, how: str, tmp_path: Path) -> None:
     fault = f"link to {broker.name} {how} for 2 s"
     url, port = urls(broker)
-    async with torn_proxy_to(port) as proxy, trial(url, tmp_path) as one:
+    async with faulty_proxy_to(port) as proxy, trial(url, tmp_path) as one:
         await one.start(url.replace(f":{port}", f":{proxy.port}"))
         await asyncio.sleep(0.5)
         if how == "cut":
@@ -50,7 +51,7 @@ async def test_a_link_that_breaks(broker: Broker, how: str, tmp_path: Path) -> N
 async def test_a_link_that_swallows_everything(broker: Broker, tmp_path: Path) -> None:
     fault = f"link to {broker.name} a black hole for 16 s"
     url, port = urls(broker)
-    async with torn_proxy_to(port) as proxy, trial(url, tmp_path) as one:
+    async with faulty_proxy_to(port) as proxy, trial(url, tmp_path) as one:
         await one.start(url.replace(f":{port}", f":{proxy.port}"))
         await asyncio.sleep(0.5)
         proxy.freeze()

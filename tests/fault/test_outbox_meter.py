@@ -4,7 +4,8 @@ import asyncio
 from pathlib import Path
 
 from tests.brokers import Broker
-from tests.fault.outbox_trial import AT_RISK_S, judge, torn_proxy_to, trial
+from tests.fault.links import faulty_proxy_to
+from tests.fault.outbox_trial import AT_RISK_S, judge, trial
 from tests.fault.test_outbox_link import broker, urls
 
 __all__ = ["broker"]
@@ -15,7 +16,7 @@ RATE = 200
 async def test_a_meter_that_is_killed_again_and_again(broker: Broker, tmp_path: Path) -> None:
     fault = f"three times SIGKILL of the meter, {broker.name} out of reach"
     url, port = urls(broker)
-    async with torn_proxy_to(port) as proxy, trial(url, tmp_path, RATE) as one:
+    async with faulty_proxy_to(port) as proxy, trial(url, tmp_path, RATE) as one:
         through = url.replace(f":{port}", f":{proxy.port}")
         await one.start(through)
         await one.kill()
