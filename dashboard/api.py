@@ -1,0 +1,196 @@
+"""The page over HTTP: its files, the stream of what happens, recorded days; actions with a token."""
+
+import secrets
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Litestar, MediaType, Response, get, post
+from litestar.exceptions import HTTPException, NotFoundException
+from litestar.openapi import ResponseSpec
+from litestar.params import Body, Parameter
+from litestar.response import File, Stream
+from litestar.static_files import create_static_files_router
+
+from broker.errors import BusError
+from broker.port import Bus
+from contracts import topics
+from dashboard.asked import ID, BadRequestError, RequestBody, request_of
+from dashboard.hub import WATCHERS_MAX, Hub
+from dashboard.model import Fleet
+from dashboard.recordings import MeterDays, NotRecordedError, RecordedDay, Recordings
+from runtime.bearer import SECURITY, BearerGuard
+from runtime.clock import Clock
+from runtime.logs import get_log
+from runtime.web import refusals, web_app
+
+PAGE = Path(__file__).with_name("page")
+READ_ONLY = (
+    "no token is set, so the page only shows: set WATTBUS_DASHBOARD_TOKEN or --token-file to change things"
+)
+
+House = Annotated[str, Parameter(pattern=ID, description="which house")]
+Meter = Annotated[str, Parameter(pattern=ID, description="which meter")]
+Shown = Annotated[str, Parameter(max_length=64, description="whose day is streamed too; empty: none's")]
+Day = Annotated[date, Parameter(description="which day, as 2026-11-21")]
+Wanted = Annotated[RequestBody, Body()]
+
+ONE_DAY = refusals(http_400="no id or no date", http_404="not recorded")
+ASKING = refusals(
+    http_400="not as the schema has it",
+    http_401="no token, or a wrong one",
+    http_403="no token is set: the page only shows",
+    http_404="no such house",
+    http_409="a value that can't be, and why",
+    http_503="a broker is away: nothing was asked",
+)
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the service does its work."""
+
+    status: Literal["healthy", "unhealthy"]
+    timestamp: datetime
+    reason: str = ""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A request is on its way; what becomes of it is told as an order or an alert."""
+
+    request_id: str
+
+
+def dashboard_api(
+    fleet: Fleet,
+    hub: Hub,
+    recordings: Recordings,
+    bus: Bus,
+    connected: Callable[[], bool],
+    clock: Clock,
+    token: str,
+) -> Litestar:
+    """The application.
+
+    Args:
+        fleet: the houses.
+        hub: streams them.
+        recordings: the recorded days.
+        bus: where requests go.
+        connected: whether the brokers are there right now.
+        clock: the service's.
+        token: who shows it may ask for something; empty: nobody may.
+    """
+    handlers = [*_page_routes(hub), _health(connected, clock), *_recording_routes(recordings)]
+    app = web_app(
+        [*handlers, _asking(fleet, bus, clock, token)],
+        title="wattbus dashboard",
+        description="A live page of every house: what it does, why, and what was planned.",
+        log=get_log("dashboard"),
+    )
+    schemas = app.openapi_schema.components.schemas or {}
+    schemas[RequestBody.__name__].additional_properties = False  # which litestar does not tell
+    return app
+
+
+def _page_routes(hub: Hub) -> list[Any]:
+    html = (PAGE / "index.html").read_bytes()
+
+    @get("/", media_type=MediaType.HTML, include_in_schema=False, sync_to_thread=False)
+    def page() -> bytes:
+        return html
+
+    @get("/api/stream", include_in_schema=False)
+    async def stream(house: Shown = "") -> Stream:
+        if hub.watchers >= WATCHERS_MAX:
+            raise HTTPException(status_code=503, detail=f"{WATCHERS_MAX} pages are open already: close one")
+        return Stream(hub.events(house), media_type="text/event-stream")
+
+    files = create_static_files_router("/page", directories=[PAGE], include_in_schema=False)
+    return [page, stream, files]
+
+
+def _health(connected: Callable[[], bool], clock: Clock) -> Any:  # noqa: ANN401 - a route handler
+    unwell = {503: ResponseSpec(Health, description="it does not", generate_examples=False)}
+
+    @get("/health", sync_to_thread=False, responses=unwell)
+    def health() -> Response[Health]:
+        """Whether the service hears the houses: 200 or 503."""
+        reason = "" if connected() else "a broker is away"
+        now = clock.now()
+        body = Health(
+            status="unhealthy" if reason else "healthy",
+            timestamp=datetime.combine(now.date(), now.timetz()),
+            reason=reason,
+        )
+        return Response(body, status_code=503 if reason else 200)
+
+    return health
+
+
+def _recording_routes(recordings: Recordings) -> list[Any]:
+    @get("/api/recordings", sync_to_thread=True)
+    def meters() -> list[MeterDays]:
+        """Every recorded meter, and its days."""
+        return recordings.meters()
+
+    @get("/api/recordings/{house:str}/{meter:str}/{day:date}", sync_to_thread=True, responses=ONE_DAY)
+    def recorded(house: House, meter: Meter, day: Day) -> RecordedDay:
+        """One day of one meter, in five-minute means."""
+        try:
+            return recordings.day(house, meter, day)
+        except NotRecordedError as error:
+            raise NotFoundException(str(error)) from error
+
+    @get(
+        "/api/recordings/{house:str}/{meter:str}/{day:date}/csv",
+        sync_to_thread=True,
+        responses=ONE_DAY,
+        media_type="text/csv",
+    )
+    def csv(house: House, meter: Meter, day: Day) -> File:
+        """One day of one meter, as the recorder wrote it."""
+        try:
+            path = recordings.file(house, meter, day)
+        except NotRecordedError as error:
+            raise NotFoundException(str(error)) from error
+        return File(path, filename=f"{house}_{path.name}", media_type="text/csv")
+
+    return [meters, recorded, csv]
+
+
+def _asking(fleet: Fleet, bus: Bus, clock: Clock, token: str) -> Any:  # noqa: ANN401 - a route handler
+    guard = BearerGuard(token) if token else _refuse_all
+
+    @post(
+        "/api/houses/{house:str}/requests",
+        status_code=202,
+        guards=[guard],
+        security=SECURITY,
+        responses=ASKING,
+    )
+    async def ask(house: House, data: Wanted) -> Asked:
+        """Pause a house or a device, put it into its safe state, take that back, or say when a car leaves."""
+        if house not in fleet.houses:
+            raise NotFoundException(f"no house {house}")
+        try:
+            request = request_of(data, house, f"dashboard-{secrets.token_hex(8)}", clock.now())
+        except BadRequestError as error:
+            raise HTTPException(status_code=409, detail=str(error)) from error
+        try:
+            await bus.publish(topics.OPERATOR_REQUEST.at(house=house, user=request.user), request)
+        except BusError as error:
+            raise HTTPException(status_code=503, detail=f"not asked: {error}") from error
+        return Asked(request_id=request.request_id)
+
+    return ask
+
+
+async def _refuse_all(_connection: Any, _handler: Any) -> None:  # noqa: ANN401 - litestar's
+    """Without a token in the settings nobody asks for anything.
+
+    Raises:
+        PermissionDeniedException: always.
+    """
+    raise HTTPException(status_code=403, detail=READ_ONLY)
