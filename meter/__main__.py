@@ -4,21 +4,22 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from broker.connect import open_bus, presence_of
 from broker.late import LateBus
-from broker.outbox_file import OutboxFile
-from contracts.instant import Instant
-from energy.load import HouseProfile
-from energy.rebase import to_present
-from energy.series import read_series
-from meter.model import MeterModel, RecordedSource, SimulatedSource, Source
+from broker.outbox_file import OutboxDiskError, OutboxFile
+from meter.early import BELIEVED_FROM, measure_until
+from meter.model import MeterModel
 from meter.service import MeterService
 from meter.settings import MeterSettings
-from runtime.errors import UsageError
-from runtime.logs import get_log
+from meter.source import Source
+from meter.sources.choose import source_of
+from runtime.clock import Clock
+from runtime.errors import DiskFullError
+from runtime.logs import Log, get_log
 from runtime.monitor import monitored
 from runtime.process import Context, launch
 from runtime.settings import Layered
@@ -48,17 +49,53 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def serve(settings: Layered[MeterSettings], context: Context) -> None:
     """Run the service on the bus its settings name; it measures before it is connected, too."""
-    own = settings.base
-    model = build(own, context.clock.now(), own.state_dir / f"meter-{own.house}-{own.meter}.json")
-    file = OutboxFile(own.state_dir / f"outbox-meter-{own.house}-{own.meter}.sqlite")
+    own, clock = settings.base, context.clock
+    source = source_of(own, clock)
     bus = LateBus()
     async with asyncio.TaskGroup() as group:
         connecting = group.create_task(_connect(own, context, bus))
         await bus.wait(HEAD_START_S)
-        service = MeterService(own, model, bus, context.clock, context.life, file)
-        async with monitored(own, [bus.metrics, service.metrics], lambda: bus.ailing, get_log("meter")):
-            await service.run()
+        log = get_log("meter")
+        ready = _Ready(own, clock, log)
+        kept, early = await measure_until(ready, source, clock, context.life, own.interval_s, log)
+        if kept is None:
+            await source.close()
+        else:
+            service = MeterService(own, kept.model, source, bus, clock, context.life, kept.file, early)
+            async with monitored(own, [bus.metrics, service.metrics], lambda: bus.ailing, log):
+                await service.run()
         connecting.cancel()
+
+
+class Kept(NamedTuple):
+    """What a meter has on its disk: which life it is, and the readings the broker does not have."""
+
+    model: MeterModel
+    file: OutboxFile
+
+
+class _Ready:
+    """Gives a meter its place on the disk once the time is known and there is room; says once why not."""
+
+    def __init__(self, settings: MeterSettings, clock: Clock, log: Log) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._has_said = False
+
+    def __call__(self) -> Kept | None:
+        own = self._settings
+        why = f"the clock is not set, it shows {self._clock.now()}"
+        if self._clock.now() >= BELIEVED_FROM:
+            try:
+                model = model_of(own, own.state_dir / f"meter-{own.house}-{own.meter}.json")
+                return Kept(model, OutboxFile(own.state_dir / f"outbox-meter-{own.house}-{own.meter}.sqlite"))
+            except (DiskFullError, OutboxDiskError) as error:
+                why = str(error)
+        if not self._has_said:
+            self._has_said = True
+            self._log.warning("readings wait in memory", why=why)
+        return None
 
 
 async def _connect(own: MeterSettings, context: Context, late: LateBus) -> None:
@@ -69,18 +106,33 @@ async def _connect(own: MeterSettings, context: Context, late: LateBus) -> None:
         await asyncio.Event().wait()  # until cancelled: then it takes its leave
 
 
-def build(settings: MeterSettings, now: Instant, boots: Path | None) -> MeterModel:
+class Meter(NamedTuple):
+    """What a meter service is made of."""
+
+    model: MeterModel
+    source: Source
+
+
+def build(settings: MeterSettings, clock: Clock, boots: Path | None) -> Meter:
     """The meter its settings describe, its boot counter raised and stored.
 
     Raises:
-        UsageError: a csv source without a file.
-        SeriesError: a file that can't be read, or does not cover `now`.
+        UsageError: what its source needs is not given, or not installed.
+        SeriesError: a file that can't be read, or does not cover now.
+        StoreError: the boot counter can't be stored.
+    """
+    source = source_of(settings, clock)
+    return Meter(model_of(settings, boots), source)
+
+
+def model_of(settings: MeterSettings, boots: Path | None) -> MeterModel:
+    """The meter's next life: its boot counter is raised, and stored before its first use.
+
+    Raises:
         StoreError: the boot counter can't be stored.
     """
     store = Store(boots, Boots, Boots(settings.boot_floor))
-    # Stored before its first use: two lives of a meter never share an identity.
     boot = max(store.load().boot, settings.boot_floor) + 1
-    source = _source(settings, now)
     store.save(Boots(boot))
     return MeterModel(
         house=settings.house,
@@ -88,21 +140,7 @@ def build(settings: MeterSettings, now: Instant, boots: Path | None) -> MeterMod
         boot=boot,
         measures=settings.measures,
         has_pv=settings.pv,
-        source=source,
     )
-
-
-def _source(settings: MeterSettings, now: Instant) -> Source:
-    seed = f"{settings.seed}/{settings.house}/{settings.meter}"
-    if settings.source == "simulated":
-        return SimulatedSource(HouseProfile(timezone=settings.timezone, max_w=settings.max_w), seed)
-    if settings.csv is None:
-        raise UsageError("meter: --source csv needs --csv FILE: the recorded file to play")
-    series = read_series(settings.csv, settings.csv_column)
-    if settings.csv_rebase:
-        series = to_present(series, now)
-    series.at(now)  # a recording of another time is found out now, not at the first beat
-    return RecordedSource(series, settings.interval_s, seed)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,18 @@
-"""Where a meter's power comes from, as pure functions of time; and how readings are numbered."""
+"""A meter without hardware, as pure functions of time; and how readings are numbered."""
 
 import random
-from typing import Protocol
+from typing import Literal
+
+from msgspec import UNSET
 
 from contracts.instant import Instant
 from contracts.messages import MeterReading
 from energy.load import HouseProfile, load_w, texture
 from energy.series import Series
+from meter.source import Measured, Played
 
 
-class Source(Protocol):
-    """Something that knows the power at an instant; the same instant gives the same power again."""
-
-    def power_w(self, at: Instant) -> float:
-        """The meter's power [W], with the sign of what it measures."""
-
-
-class SimulatedSource:
+class SimulatedSource(Played):
     """A believable house, 0 W to the profile's most."""
 
     def __init__(self, profile: HouseProfile, seed: str) -> None:
@@ -27,7 +23,7 @@ class SimulatedSource:
         return load_w(self._profile, self._seed, at)
 
 
-class RecordedSource:
+class RecordedSource(Played):
     """A recording played again: finer data is averaged, coarser data gets a seeded texture.
 
     The texture keeps each recorded step's mean, so that the energy is the recorded one.
@@ -58,7 +54,7 @@ class MeterModel:
     """Makes the readings of one meter; their identity is (house, meter, boot, seq)."""
 
     def __init__(
-        self, *, house: str, meter: str, boot: int, measures: str, has_pv: bool, source: Source
+        self, *, house: str, meter: str, boot: int, measures: Literal["load", "grid"], has_pv: bool
     ) -> None:
         self._house = house
         self._meter = meter
@@ -66,16 +62,10 @@ class MeterModel:
         """Which life of the meter it is."""
         self._measures = measures
         self._has_pv = has_pv
-        self._source = source
         self._seq = 0
 
-    def read(self, at: Instant) -> MeterReading:
-        """The next reading.
-
-        Raises:
-            OutsideSeriesError: a recording does not cover that instant.
-        """
-        power_w = self._source.power_w(at)
+    def reading(self, at: Instant, measured: Measured) -> MeterReading:
+        """The next reading: what was measured, with its number."""
         self._seq += 1
         return MeterReading(
             house=self._house,
@@ -83,7 +73,8 @@ class MeterModel:
             boot=self.boot,
             seq=self._seq,
             timestamp=at,
-            power_w=power_w,
-            measures="grid" if self._measures == "grid" else "load",
+            power_w=measured.power_w,
+            measures=self._measures,
             has_pv=self._has_pv,
+            phase_a=list(measured.phase_a) or UNSET,
         )

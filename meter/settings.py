@@ -14,8 +14,27 @@ class MeterSettings(HouseSettings, frozen=True, kw_only=True):
 
     meter: Annotated[Id, Meta(description="which meter of the house")] = "main"
     source: Annotated[
-        Literal["simulated", "csv"], Meta(description="simulated: a believable house; csv: a recorded file")
+        Literal["simulated", "csv", "sunspec", "dsmr", "shelly", "tasmota"],
+        Meta(description="simulated: a believable house; csv: a recorded file; or a real meter"),
     ] = "simulated"
+    device: Annotated[
+        str,
+        Meta(
+            max_length=2000,
+            description="a real meter's: host[:port] (sunspec); /dev/ttyUSB0, host:port or a telegram file "
+            "(dsmr); mqtt://user:password@host/its/topic (shelly, tasmota)",
+        ),
+    ] = ""
+    device_unit: Annotated[int, Meta(ge=0, le=255, description="sunspec: the Modbus unit")] = 1
+    device_version: Annotated[
+        Literal["2", "4", "5", "5B", "5S"], Meta(description="dsmr: of the telegrams; 5B Belgium, 5S Sweden")
+    ] = "5"
+    device_inverted: Annotated[
+        bool, Meta(description="the meter counts export as positive: turn its sign")
+    ] = False
+    device_age_max_s: Annotated[
+        float, Meta(gt=0, le=3600, description="dsmr, shelly, tasmota: older is no measurement of now")
+    ] = 30.0
     csv: Annotated[
         Path | None,
         Meta(description="the recorded file, or a folder of them: timestamp and a column of powers"),

@@ -15,3 +15,7 @@ class UsageError(RuntimeFaultError):
 
 class StoreError(RuntimeFaultError):
     """A state file that can't be read or written."""
+
+
+class DiskFullError(StoreError):
+    """A state file for which there is no room now: waiting helps, or making room."""

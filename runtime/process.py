@@ -13,6 +13,7 @@ from runtime.clock import Clock, ScaledClock, SystemClock, VirtualClock, Virtual
 from runtime.errors import RuntimeFaultError, UsageError
 from runtime.lifecycle import Lifecycle
 from runtime.logs import configure
+from runtime.notify import watched
 from runtime.settings import CommonSettings, Layered, load
 
 S = TypeVar("S", bound=CommonSettings)
@@ -97,7 +98,8 @@ async def _main(main: Callable[[Context], Awaitable[None]], clock: Clock) -> Non
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     try:
-        await task
+        async with watched():
+            await task
     except asyncio.CancelledError:
         if not life.stopping:
             raise

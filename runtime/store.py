@@ -1,5 +1,6 @@
 """A small durable memory for a service: one Struct in one file, replaced whole or not at all."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -7,7 +8,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from contracts.codec import decode_hook, encode_hook
-from runtime.errors import StoreError
+from runtime.errors import DiskFullError, StoreError
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -47,11 +48,14 @@ class Store(Generic[S]):
         self._value = value
 
 
-def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
+def replace_file(
+    path: Path, content: bytes, mode: int = 0o666, owner: tuple[int, int] | None = None
+) -> None:
     """Replace a file whole or not at all; it is on the disk when this returns.
 
     Args:
         mode: of the file from its first byte on, less the process's umask.
+        owner: its user and group by number; None: who runs this.
 
     Raises:
         StoreError: the disk is full, or the folder can't be written; the former content stays.
@@ -62,13 +66,16 @@ def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
         scratch.unlink(missing_ok=True)
         handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(handle, "wb") as file:
+            if owner is not None:
+                os.fchown(handle, *owner)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise StoreError(f"{path}: can't be written: {error.strerror}") from error
+        kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+        raise kind(f"{path}: can't be written: {error.strerror}") from error
 
 
 def sync_folder(folder: Path) -> None:

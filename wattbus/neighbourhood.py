@@ -151,7 +151,7 @@ class Neighbourhood:
         self.meters = [
             MeterService(
                 own,
-                meter_main.build(own, now, own.state_dir / f"meter-{own.house}-{own.meter}.json"),
+                *meter_main.build(own, clock, own.state_dir / f"meter-{own.house}-{own.meter}.json"),
                 bus,
                 clock,
                 self._sources,

@@ -27,7 +27,7 @@ from tests.tcp_proxy import proxy_to
 FILTERS = (Filter("wattbus/+/meter/+/reading", DeliveryClass.READING),)
 ADDRESS = topics.METER_READING.at(house="house-a", meter="main")
 QUEUE = f"{EXCHANGE}.recorder"
-AS_IT_MUST_BE: dict[str, Any] = dict(topology._DURABLE)
+AS_IT_MUST_BE: dict[str, Any] = dict(topology.DURABLE)
 
 
 def reading(seq: int) -> MeterReading:
@@ -143,7 +143,7 @@ async def test_what_is_delivered_too_often_ends_in_quarantine_with_the_reason(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(topology._DURABLE, "x-delivery-limit", 5)
+    monkeypatch.setitem(topology.DURABLE, "x-delivery-limit", 5)
     bus = bus_over(transport, tmp_path / "quarantine")
     await bus.declare(topics.METER_READING, durable="recorder")
     await bus.publish(ADDRESS, reading(1))

@@ -10,19 +10,18 @@ from hypothesis import strategies as st
 from broker.errors import BusUnavailableError
 from broker.memory import MemoryTransport
 from broker.outbox_file import OutboxFile
-from broker.transport import Filter, Outgoing
+from broker.transport import Outgoing
 from contracts import topics
 from contracts.codec import decode
 from contracts.instant import Instant
 from contracts.messages import Alert, MeterReading
-from contracts.topics import DeliveryClass
 from energy.errors import SeriesError
 from energy.series import Series
 from meter.__main__ import build
 from meter.model import RecordedSource
 from meter.service import MeterService
 from meter.settings import MeterSettings
-from runtime.clock import VirtualClock
+from runtime.clock import ManualClock, VirtualClock
 from runtime.errors import UsageError
 from runtime.lifecycle import Lifecycle
 from tests.conftest import START, memory_bus, run_virtual
@@ -32,7 +31,7 @@ def readings_of(settings: MeterSettings, seconds: float, boots: Path | None = No
     async def main(clock: VirtualClock) -> list[MeterReading]:
         bus, transport = memory_bus(clock)
         life = Lifecycle()
-        service = MeterService(settings, build(settings, clock.now(), boots), bus, clock, life)
+        service = MeterService(settings, *build(settings, clock, boots), bus, clock, life)
         task = asyncio.create_task(service.run())
         await clock.sleep(seconds - 0.001)
         life.stop()
@@ -113,14 +112,14 @@ def test_a_bad_recording_is_one_clear_line(tmp_path: Path, content: str, says: s
     path = tmp_path / "bad.csv"
     path.write_text(content)
     with pytest.raises(SeriesError) as caught:
-        build(MeterSettings(house="house-a", source="csv", csv=path), START, None)
+        build(MeterSettings(house="house-a", source="csv", csv=path), ManualClock(START), None)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_csv_without_a_file_says_what_to_do() -> None:
     with pytest.raises(UsageError, match="needs --csv FILE"):
-        build(MeterSettings(house="house-a", source="csv"), START, None)
+        build(MeterSettings(house="house-a", source="csv"), ManualClock(START), None)
 
 
 class Away(MemoryTransport):
@@ -141,7 +140,7 @@ def test_no_reading_is_dropped_while_the_broker_is_away() -> None:
         bus._readings = bus._live = transport
         life = Lifecycle()
         own = MeterSettings(house="house-a")
-        service = MeterService(own, build(own, clock.now(), None), bus, clock, life)
+        service = MeterService(own, *build(own, clock, None), bus, clock, life)
         task = asyncio.create_task(service.run())
         await clock.sleep(300)
         transport.away = False
@@ -165,8 +164,8 @@ def test_readings_of_an_outage_outlive_the_meter_and_keep_their_identity(tmp_pat
         bus._readings = bus._live = transport = Away()
         transport.away = away
         life = Lifecycle()
-        model = build(own, clock.now(), boots)
-        task = asyncio.create_task(MeterService(own, model, bus, clock, life, OutboxFile(path)).run())
+        model, source = build(own, clock, boots)
+        task = asyncio.create_task(MeterService(own, model, source, bus, clock, life, OutboxFile(path)).run())
         await clock.sleep(95)
         life.stop()
         await task
@@ -190,7 +189,7 @@ def test_a_reading_is_shown_when_it_is_made_and_never_from_the_backlog(tmp_path:
         own = MeterSettings(house="house-a")
         file = OutboxFile(tmp_path / "outbox.sqlite")
         async with bus.subscribe(topics.METER_READING) as shown:
-            service = MeterService(own, build(own, clock.now(), None), bus, clock, life, file)
+            service = MeterService(own, *build(own, clock, None), bus, clock, life, file)
             task = asyncio.create_task(service.run())
             await clock.sleep(600)
             transport.away = False
@@ -216,9 +215,8 @@ def test_what_is_refused_leaves_a_gap_that_is_alarmed(tmp_path: Path) -> None:
         bus._readings = bus._live = transport = Away()
         life = Lifecycle()
         own = MeterSettings(house="house-a", outbox_max_rows=20)
-        await transport.declare((Filter(topics.ALERT.filter, DeliveryClass.READING),), "alerts")
         file = OutboxFile(tmp_path / "outbox.sqlite")
-        service = MeterService(own, build(own, clock.now(), None), bus, clock, life, file)
+        service = MeterService(own, *build(own, clock, None), bus, clock, life, file)
         task = asyncio.create_task(service.run())
         await clock.sleep(595)
         assert service.refused == 40
@@ -226,10 +224,11 @@ def test_what_is_refused_leaves_a_gap_that_is_alarmed(tmp_path: Path) -> None:
         await clock.sleep(35)
         life.stop()
         await task
-        async with bus.subscribe(topics.METER_READING, durable=topics.RECORDER) as deliveries:
-            seqs = [(await anext(deliveries)).message.seq for _ in range(transport.backlog(topics.RECORDER))]
-        async with bus.subscribe(topics.ALERT, durable="alerts") as deliveries:
-            return seqs, [(await anext(deliveries)).message for _ in range(transport.backlog("alerts"))]
+        wanted = (topics.METER_READING, topics.ALERT)
+        async with bus.subscribe(*wanted, durable=topics.RECORDER) as deliveries:
+            found = [(await anext(deliveries)).message for _ in range(transport.backlog(topics.RECORDER))]
+        seqs = [message.seq for message in found if isinstance(message, MeterReading)]
+        return seqs, [message for message in found if isinstance(message, Alert)]
 
     seqs, alerts = run_virtual(main)
     assert seqs == [*range(1, 21), *range(61, 65)]

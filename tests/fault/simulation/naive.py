@@ -13,6 +13,7 @@ from contracts.messages import DispatchCommand, MeterReading, PvReading
 from der_controller.gate import Accept, Mark
 from der_controller.model import DerModel
 from energy.zones import zone_of
+from meter.source import Source
 from runtime.clock import Clock
 from tests.fault.simulation.ledger import HOUSE, METER
 from tests.fault.simulation.life import Life
@@ -32,9 +33,12 @@ from tests.fault.simulation.services import (
 class NaiveMeter:
     """Sends a reading and forgets it; what it has sent it takes for safe."""
 
-    def __init__(self, site: Site, model: TellingModel, bus: PlanesBus, clock: Clock, life: Life) -> None:
+    def __init__(
+        self, site: Site, model: TellingModel, source: Source, bus: PlanesBus, clock: Clock, life: Life
+    ) -> None:
         self._site = site
         self._model = model
+        self._source = source
         self._bus = bus
         self._clock = clock
         self._life = life
@@ -43,7 +47,7 @@ class NaiveMeter:
         address = topics.METER_READING.at(house=HOUSE, meter=METER)
         await self._bus.declare(topics.METER_READING, durable=topics.RECORDER)
         async for tick in self._life.lifecycle.each(self._clock.every(READ_S)):
-            reading = self._model.read(tick.at)
+            reading = self._model.reading(tick.at, await self._source.measure(tick.at))
             self._site.ledger.keep([reading])
             try:
                 await self._bus.publish(address, reading)
@@ -113,8 +117,9 @@ class NaiveDer(DerModel):
 
 def build_naive_meter(site: Site, life: Life, link: Link, clock: Clock) -> Running:
     own = meter_settings(site.plan)
-    model = TellingModel(meter_main.build(own, clock.now(), life.disk / "meter.json"), site)
-    return Running(NaiveMeter(site, model, bus_of(life, link, clock), clock, life))
+    made = meter_main.build(own, clock, life.disk / "meter.json")
+    model = TellingModel(made.model, site)
+    return Running(NaiveMeter(site, model, made.source, bus_of(life, link, clock), clock, life))
 
 
 def build_naive_recorder(site: Site, life: Life, link: Link, clock: Clock) -> Running:

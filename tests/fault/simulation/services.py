@@ -20,6 +20,7 @@ from der_controller.settings import DerControllerSettings
 from meter.model import MeterModel
 from meter.service import MeterService
 from meter.settings import MeterSettings
+from meter.source import Measured
 from orchestrator.audit import Audit
 from orchestrator.service import Mark, OrchestratorService
 from orchestrator.settings import OrchestratorSettings
@@ -100,8 +101,8 @@ class TellingModel:
         self._site = site
         self.boot = model.boot
 
-    def read(self, at: Instant) -> MeterReading:
-        reading = self._model.read(at)
+    def reading(self, at: Instant, measured: Measured) -> MeterReading:
+        reading = self._model.reading(at, measured)
         self._site.ledger.make(reading, self._site.true_s())
         return reading
 
@@ -112,10 +113,11 @@ def meter_settings(plan: Plan) -> MeterSettings:
 
 def build_meter(site: Site, life: Life, link: Link, clock: Clock) -> Running:
     own = meter_settings(site.plan)
-    model: Any = TellingModel(meter_main.build(own, clock.now(), life.disk / "meter.json"), site)
+    made = meter_main.build(own, clock, life.disk / "meter.json")
+    model: Any = TellingModel(made.model, site)
     file = TellingFile(life.disk / "outbox.sqlite", site.ledger, life)
     life.at_crash.append(file.close)
-    service = MeterService(own, model, bus_of(life, link, clock), clock, life.lifecycle, file)
+    service = MeterService(own, model, made.source, bus_of(life, link, clock), clock, life.lifecycle, file)
     outbox = service._outbox
     keeper = outbox._keeper
     assert keeper is not None

@@ -1,0 +1,1 @@
+"""Real meters: one file each, imported only where it is asked for."""

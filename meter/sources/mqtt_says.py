@@ -1,0 +1,131 @@
+"""What Shelly and Tasmota meters say over MQTT: their messages to powers, pure.
+
+Their currents have no sign: each is given that of its phase's power.
+"""
+
+import json
+from math import copysign, isfinite
+from typing import Any, Protocol
+
+from meter.source import Measured
+
+
+class Dialect(Protocol):
+    """How one make of meter speaks."""
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The MQTT topics to hear."""
+
+    def hear(self, topic: str, payload: bytes) -> Measured | None:
+        """What is known once this message has been heard; None while the power is not.
+
+        Raises:
+            ValueError: it can't be read.
+        """
+
+
+class Shelly:
+    """A Shelly energy meter, of the first generation or a later one.
+
+    Args:
+        prefix: its MQTT prefix, such as `shellies/shellyem3-A4CF`, or `shellypro3em-0cb8` of a later one.
+
+    Source: shelly-api-docs.shelly.cloud: gen1, Shelly 3EM, MQTT; gen2, Notifications and components EM, EM1,
+    PM1, Switch.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix.strip("/")
+        self._power_w: dict[str, float] = {}
+        self._current_a: dict[str, float] = {}
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        return tuple(f"{self._prefix}/{end}" for end in ("events/rpc", "status/+", "emeter/+/+"))
+
+    def hear(self, topic: str, payload: bytes) -> Measured | None:
+        match topic.removeprefix(f"{self._prefix}/").split("/"):
+            case ["emeter", channel, ("power" | "current") as what]:
+                known = self._power_w if what == "power" else self._current_a
+                known[channel] = _number(payload.decode("ascii"))
+            case ["status", component]:
+                self._take({component: _object(payload)})
+            case ["events", "rpc"]:
+                self._take(_object(_object(payload).get("params", {})))
+            case _:
+                pass
+        if not self._power_w:
+            return None
+        channels = sorted(self._power_w)
+        phases: list[float] = []
+        if self._current_a.keys() >= self._power_w.keys():
+            phases = [copysign(self._current_a[one], self._power_w[one]) for one in channels]
+        return Measured(round(sum(self._power_w.values()), 3), tuple(phases[:3]))
+
+    def _take(self, components: dict[str, Any]) -> None:
+        """Note what components say of themselves; in a notification it is only what has changed."""
+        for component, status in components.items():
+            kind = component.partition(":")[0]
+            if not isinstance(status, dict):
+                continue
+            if kind == "em":
+                for phase in "abc":
+                    self._note(f"{component}:{phase}", status, f"{phase}_act_power", f"{phase}_current")
+            elif kind == "em1":
+                self._note(component, status, "act_power", "current")
+            elif kind in ("pm1", "switch"):
+                self._note(component, status, "apower", "current")
+
+    def _note(self, channel: str, status: dict[str, Any], power: str, current: str) -> None:
+        if power in status:
+            self._power_w[channel] = _number(status[power])
+        if current in status:
+            self._current_a[channel] = _number(status[current])
+
+
+class Tasmota:
+    """A Tasmota energy meter, which says what it measures every TelePeriod (10 s is its shortest).
+
+    Args:
+        device: its MQTT topic, such as `tasmota_house`.
+
+    Source: tasmota.github.io, "Energy Monitoring" and "Smart Meter Interface".
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device.strip("/")
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        return (f"tele/{self._device}/SENSOR",)
+
+    def hear(self, topic: str, payload: bytes) -> Measured | None:
+        del topic
+        energy = _object(payload).get("ENERGY")
+        if not isinstance(energy, dict) or "Power" not in energy:
+            return None
+        powers, currents = _numbers(energy["Power"]), _numbers(energy.get("Current", []))
+        phases = [copysign(*pair) for pair in zip(currents, powers, strict=False)]
+        return Measured(round(sum(powers), 3), tuple(phases[:3]) if len(currents) == len(powers) else ())
+
+
+def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what a device says
+    found = json.loads(value) if isinstance(value, bytes) else value
+    if not isinstance(found, dict):
+        raise ValueError(f"{str(found)[:80]!r} is no JSON object")  # noqa: TRY004 - a device's, not a caller's
+    return found
+
+
+def _numbers(value: Any) -> list[float]:  # noqa: ANN401 - what a device says
+    """One number, or one for each phase."""
+    return [_number(item) for item in (value if isinstance(value, list) else [value])]
+
+
+def _number(value: Any) -> float:  # noqa: ANN401 - what a device says
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"{str(value)[:80]!r} is no number")  # noqa: TRY004 - a device's, not a caller's
+    number = float(value)
+    if not isfinite(number):
+        raise ValueError(f"{value} is not finite")
+    return number
