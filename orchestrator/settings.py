@@ -7,8 +7,8 @@ from msgspec import Meta
 
 from contracts.ids import Id
 from orchestrator.balance import Order
-from runtime.errors import UsageError
 from runtime.settings import CommonSettings
+from runtime.token import read_token
 
 DEFAULT_ISSUER = "main"
 
@@ -107,12 +107,4 @@ class OrchestratorSettings(CommonSettings, frozen=True, kw_only=True):
         Raises:
             UsageError: its file can't be read, or is empty.
         """
-        if self.token or self.token_file is None:
-            return self.token
-        try:
-            token = self.token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"token_file {self.token_file}: can't be read: {error}") from error
-        if not token:
-            raise UsageError(f"token_file {self.token_file}: it is empty: write the token into it")
-        return token
+        return read_token(self.token, self.token_file)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.broker_life import free_ports
+from wattbus.__main__ import COMMANDS
 
 REPOSITORY = Path(__file__).parents[2]
 CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("WATTBUS_")}
@@ -166,7 +167,7 @@ def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "meter", "pvsim", "der-controller", "optimizer", "orchestrator", "recorder", "broker", "topics", "health"])  # fmt: skip
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     done = wattbus(command, "--help")
     assert done.returncode == 0, done.stderr
