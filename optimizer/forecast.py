@@ -118,6 +118,8 @@ class Outlook:
         last_kw = self._last_kw if running_kw is None else running_kw
         otherwise = last_kw if self._hold_last and last_kw is not None else self._blank_kw
         predicted = self.forecaster.predict(self.history, now_slot, n)
+        if last_kw is not None and isnan(predicted[0]):
+            predicted[0] = last_kw  # the slot in hand goes on as it is, even where nothing is held
         return [otherwise if isnan(kw) else kw for kw in map(float, predicted)]
 
     def seed(self, recorded: Series, now: Instant) -> None:

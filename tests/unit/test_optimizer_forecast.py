@@ -42,10 +42,11 @@ def test_the_last_mean_holds_until_a_day_is_known() -> None:
     assert outlook.issue(NOW_SLOT, 2, running_kw=4.0) == [4.0, 4.0]
 
 
-def test_pv_is_nothing_rather_than_the_last_mean() -> None:
+def test_pv_goes_on_for_a_step_and_is_nothing_then_where_nothing_is_known() -> None:
     pv = Outlook.of_pv(STEP_S)
     pv.learn(NOW_SLOT - 1, 3.0)
-    assert pv.issue(NOW_SLOT, 1) == [0.0]
+    assert pv.issue(NOW_SLOT, 2) == [3.0, 0.0]
+    assert pv.issue(NOW_SLOT, 2, running_kw=2.0) == [2.0, 0.0]
 
 
 def test_repeats_the_last_day_for_both_days_of_the_horizon() -> None:
