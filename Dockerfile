@@ -10,7 +10,8 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 extras = p['optional-dependencies']; \
-print(*p['dependencies'], *(d for e in extras if e not in ('all', 'dev') for d in extras[e]), sep='\n')" > needs.txt \
+own = [d for e in extras if e not in ('all', 'dask', 'dev') for d in extras[e] if not d.startswith('wattbus[')]; \
+print(*p['dependencies'], *own, sep='\n')" > needs.txt \
  && pip install --quiet -r needs.txt -c constraints.txt
 COPY . .
 # Not needed at run time: pip, the libraries' own tests, and a solver of 145 MB that cvxpy comes with.

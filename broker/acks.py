@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from broker.errors import BusUnavailableError
+from broker.errors import BusError
 from runtime.logs import Log
 
 Send = Callable[[int, bool], Awaitable[None]]
@@ -14,7 +14,7 @@ class Acks:
     """What is done is acknowledged soon: with all before it, or alone if one of those is not done.
 
     Args:
-        send: to the broker; raises BusUnavailableError when the channel is gone.
+        send: to the broker; raises BusError when the channel is gone.
         log: told when they don't arrive.
     """
 
@@ -47,7 +47,7 @@ class Acks:
             while self._some_done:
                 for tag, with_all_before in self._due():
                     await self._send(tag, with_all_before)
-        except BusUnavailableError as error:
+        except BusError as error:
             self._log.debug("acknowledged after the channel was lost: it comes again", why=str(error))
         finally:
             self._flushing = None

@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import logging
 import math
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,21 +20,24 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage
 from aio_pika.connection import make_url
 from aiormq.abc import AbstractChannel as UnderlayChannel
+from yarl import URL
 
 from broker.acks import Acks
 from broker.amqp_errors import translated
 from broker.backoff import may_pass, redact, wait_for_broker
-from broker.errors import BusError, BusUnavailableError, TopologyError
+from broker.errors import BusError, BusUnavailableError, BusUrlError, TopologyError
 from broker.inbox import Inbox
+from broker.tls import FILES, context_of
 from broker.topology import (
     DEAD,
     EXCHANGE,
     READINGS,
     declare_durable_queue,
-    declare_exchange,
+    declare_exchanges,
     declare_live_queue,
     key_of,
     name_of,
+    queue_of,
     why_buried,
 )
 from broker.transport import Filter, Incoming, Outgoing
@@ -58,13 +62,15 @@ async def open_amqp(url: str, *, client: str, wait_s: float) -> AsyncIterator["A
     """A connection to RabbitMQ, which comes back by itself when it is lost.
 
     Args:
-        url: `amqp://user:password@host:port/vhost`, or `amqps://`.
+        url: `amqp://user:password@host:port/vhost`, or `amqps://...?ca=FILE&cert=FILE&key=FILE`; with a
+            certificate and no user, the certificate says who it is.
         client: the name the broker shows for the connection.
         wait_s: how long to wait for a broker that is not there [real s].
 
     Raises:
+        BusUrlError: an option or a file that can't be used.
         BusUnavailableError: the broker was not there within `wait_s`.
-        BusRefusedError: wrong user, password or vhost.
+        BusRefusedError: wrong user, password, vhost or certificate.
         TopologyError: an exchange that differs.
     """
     transport = AmqpTransport(url, client)
@@ -73,6 +79,21 @@ async def open_amqp(url: str, *, client: str, wait_s: float) -> AsyncIterator["A
         yield transport
     finally:
         await transport.close()
+
+
+def _read_url(url: str, client: str, where: str) -> tuple[URL, ssl.SSLContext | None]:
+    # Not all that aiormq would take: `?no_verify_ssl=1` checks nobody.
+    address = make_url(url)
+    files = dict(address.query)
+    if unknown := [option for option in files if option not in FILES]:
+        raise BusUrlError(f"{where}: ?{unknown[0]}= is none of ca, cert, key")
+    is_encrypted = address.scheme == "amqps"
+    if files and not is_encrypted:
+        raise BusUrlError(f"{where}: ?{next(iter(files))}= is for amqps, which amqp is not")
+    options = {"heartbeat": str(HEARTBEAT_S), "name": client}
+    if "cert" in files and address.user is None:
+        options["auth"] = "external"
+    return address.with_query(options), context_of(where, files) if is_encrypted else None
 
 
 class _Link:
@@ -88,9 +109,10 @@ class _Link:
     async def open(self) -> None:
         """Make the exchanges, and the channels to publish on."""
         self.connection.close_callbacks.add(self.lose)
+        await declare_exchanges(self.connection)
         confirming = await self.connection.channel(publisher_confirms=True, on_return_raises=True)
-        self.confirmed = await declare_exchange(confirming, EXCHANGE)
-        self.readings = await declare_exchange(confirming, READINGS)
+        self.confirmed = await confirming.get_exchange(EXCHANGE, ensure=False)
+        self.readings = await confirming.get_exchange(READINGS, ensure=False)
         silent = await self.connection.channel(publisher_confirms=False)
         self.unconfirmed = await silent.get_exchange(EXCHANGE, ensure=False)
         self.needs(confirming)
@@ -114,7 +136,7 @@ class AmqpTransport:
 
     def __init__(self, url: str, client: str) -> None:
         self._where = redact(url)
-        self._url = make_url(url, heartbeat=HEARTBEAT_S, name=client)
+        self._url, self._tls = _read_url(url, client, self._where)
         self._client = client
         self._log = get_log("broker")
         self._link: _Link | None = None
@@ -175,8 +197,8 @@ class AmqpTransport:
     async def declare(self, filters: tuple[Filter, ...], durable: str) -> None:
         link = self._up()
         with translated(self._where):
-            async with asyncio.timeout(ANSWER_WITHIN_S), link.connection.channel() as channel:
-                await declare_durable_queue(channel, filters, durable)
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                await declare_durable_queue(link.connection, filters, durable)
 
     async def _publish_reading(self, link: _Link, out: Outgoing) -> None:
         if out.is_news:
@@ -220,7 +242,7 @@ class AmqpTransport:
         return link
 
     async def _connect(self) -> _Link:
-        connection = aio_pika.Connection(self._url)
+        connection = aio_pika.Connection(self._url, ssl_context=self._tls)
         link = _Link(connection)
         try:
             with translated(self._where, user=self._url.user):
@@ -308,7 +330,8 @@ class _Subscription(Inbox):
         if self._durable is not None:
             await channel.set_qos(prefetch_count=PREFETCH)
             self._acks = acks = Acks(partial(self._acknowledge, underlay), self._log)
-            queue = await declare_durable_queue(channel, self._filters, self._durable)
+            await declare_durable_queue(link.connection, self._filters, self._durable)
+            queue = await channel.get_queue(queue_of(self._durable), ensure=False)
             await (await channel.get_queue(DEAD, ensure=False)).consume(partial(self._exhume, acks))
             await queue.consume(partial(self._take, acks))
         else:

@@ -6,9 +6,12 @@ from contextlib import contextmanager
 
 from aio_pika.exceptions import (
     CONNECTION_EXCEPTIONS,
+    AMQPConnectionError,
     AuthenticationError,
+    ChannelNotFoundEntity,
     ChannelPreconditionFailed,
     DeliveryError,
+    IncompatibleProtocolError,
     InvalidFrameError,
     ProbableAuthenticationError,
     PublishError,
@@ -16,6 +19,7 @@ from aio_pika.exceptions import (
 from aiormq.exceptions import ChannelAccessRefused, ConnectionClosed, ConnectionNotAllowed
 
 from broker.errors import BusError, BusRefusedError, BusUnavailableError, NotRoutedError, TopologyError
+from broker.tls import what_failed
 from broker.topology import what_differs
 
 _NOT_ALLOWED = 530
@@ -35,13 +39,17 @@ def translated(where: str, user: str | None = None) -> Iterator[None]:
     except TimeoutError as error:
         raise BusUnavailableError(f"{where}: the broker did not answer in time") from error
     except CONNECTION_EXCEPTIONS as error:
-        raise _ours(error, where, user) from error
+        raise _refusal(error, where, user) or _trouble(error, where) from error
 
 
-def _ours(error: Exception, where: str, user: str | None) -> BusError:
+def _refusal(error: Exception, where: str, user: str | None) -> BusError | None:
+    """What waiting does not change."""
+    if (failed := what_failed(error)) is not None:
+        return BusRefusedError(f"{where}: {failed}")
     match error:
         case ProbableAuthenticationError() | AuthenticationError():
-            return BusRefusedError(f"{where}: the broker refused user {user}: check user and password")
+            who = f"user {user}: check user and password" if user else "our certificate: is it revoked?"
+            return BusRefusedError(f"{where}: the broker refused {who}")
         case ConnectionNotAllowed() | ChannelAccessRefused():
             return BusRefusedError(f"{where}: the broker refused: {error}")
         case ConnectionClosed(args=(int(code), *said)) if code == _NOT_ALLOWED:
@@ -53,6 +61,22 @@ def _ours(error: Exception, where: str, user: str | None) -> BusError:
         case ChannelPreconditionFailed():
             differs = what_differs(str(error))
             return TopologyError(f"{where}: {differs}") if differs else BusRefusedError(f"{where}: {error}")
+        case _:
+            return None
+
+
+def _trouble(error: Exception, where: str) -> BusError:
+    match error:
+        case ChannelNotFoundEntity():
+            return BusUnavailableError(f"{where}: {error}: import the definitions of docs/access.md")
+        case IncompatibleProtocolError():
+            return BusUnavailableError(f"{where}: no AMQP there: does it want TLS (amqps)?")
+        case AMQPConnectionError() if isinstance(error.__cause__, ConnectionResetError | EOFError):
+            # TLS 1.3 tells why in words that a reset may overtake.
+            return BusUnavailableError(
+                f"{where}: the broker hung up; if it always does: is that port for TLS (amqps), and our "
+                "certificate (?cert=) of its site and in its time?"
+            )
         case PublishError():
             return NotRoutedError(
                 f"{where}: no durable queue takes it; start the recorder, or declare its queue"

@@ -61,7 +61,7 @@ def make_client(
     client.max_inflight_messages = 0  # unlimited here: the link's slots limit it
     client.connect_timeout = CONNECT_S
     if target.username is not None:
-        client.username_pw_set(target.username, target.password)
+        client.username_pw_set(target.username.replace("{client}", client_id), target.password)
     if target.tls is not None:
         client.tls_set_context(target.tls)
     if target.path is not None:

@@ -8,7 +8,6 @@ import asyncio
 import math
 import os
 import socket
-import ssl
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -20,9 +19,10 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from broker.errors import BusRefusedError, BusUnavailableError
+from broker.errors import BusError, BusRefusedError, BusUnavailableError
 from broker.mqtt_client import MQTT5, make_client, properties_of
 from broker.mqtt_url import Target
+from broker.tls import what_failed
 from broker.transport import Outgoing
 
 ANSWER_S = 10.0
@@ -240,9 +240,8 @@ class Link:
         except OSError as error:
             if self._client.opened is not None:
                 self._client.opened.close()
-            if isinstance(error, ssl.SSLCertVerificationError):
-                line = f"its certificate is not trusted ({error.verify_message}): give ?ca=FILE"
-                raise BusRefusedError(f"broker at {where}: {line}") from error
+            if (failed := what_failed(error)) is not None:
+                raise BusRefusedError(f"broker at {where}: {failed}") from error
             line = f"broker at {where} can't be reached: {error.strerror or error}"
             raise BusUnavailableError(line) from error
         self._fd = self._socket.fileno()
@@ -282,14 +281,20 @@ class Link:
         if self._socket is not None:
             self._socket.close()
         if not self._greeted.done():
-            line = f"broker at {self._target.where} did not welcome us over MQTT {self.version}: {why}"
-            self._greeted.set_exception(OtherVersionError(line))
+            self._greeted.set_exception(self._unwelcome(why))
             self._greeted.exception()  # nobody may be waiting for it any more
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(BusUnavailableError(f"broker at {self._target.where}: {why}"))
         self._drop(len(self._unsent))
         self._unsent.clear()
+
+    def _unwelcome(self, why: str) -> BusError:
+        where = self._target.where
+        if (failed := what_failed(getattr(self._client.opened, "failure", None))) is not None:
+            return BusRefusedError(f"broker at {where}: {failed}")
+        hint = "" if self._target.tls is not None else ": does it want TLS?"
+        return OtherVersionError(f"broker at {where} did not welcome us, MQTT {self.version}: {why}{hint}")
 
     def _watch_writable(self) -> None:
         # Not twice: adding it again cancels a call that is already due.
@@ -384,12 +389,7 @@ class Link:
         self._on_answer(mid, [reason])
 
     def _on_subscribe(
-        self,
-        _client: Client,
-        _userdata: object,
-        mid: int,
-        reasons: list[ReasonCode],
-        _properties: Properties | None,
+        self, _client: Client, _userdata: object, mid: int, reasons: list[ReasonCode], _: Properties | None
     ) -> None:
         self._on_answer(mid, reasons)
 

@@ -6,8 +6,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from broker.backoff import PORTS, redact
 from broker.errors import BusUrlError
-
-_FILES = ("ca", "cert", "key")
+from broker.tls import FILES, context_of
 
 
 class Target(NamedTuple):
@@ -21,6 +20,7 @@ class Target(NamedTuple):
     """Of the WebSocket; None is plain TCP."""
     tls: ssl.SSLContext | None
     username: str | None
+    """`{client}` in it stands for the client id: a durable reader's connection has another."""
     password: str | None
     version: int | None
     """3 or 5; None tries 5 first."""
@@ -30,7 +30,8 @@ class Target(NamedTuple):
 def parse_url(url: str) -> Target:
     """The broker a URL names: `mqtt[s]://user:password@host:port?version=3|5&retained=ask&ca=&cert=&key=`.
 
-    `ws` and `wss` are MQTT over WebSocket, on the URL's path or `/mqtt`.
+    `ws` and `wss` are MQTT over WebSocket, on the URL's path or `/mqtt`. In the user, `{client}` stands
+    for the client id.
 
     Raises:
         BusUrlError: a part of it can't be used; the line names it, never the credentials.
@@ -44,7 +45,10 @@ def parse_url(url: str) -> Target:
     retained = options.pop("retained", "keep")
     if retained not in ("keep", "ask"):
         raise BusUrlError(f"{where}: ?retained= is keep or ask")
-    files: dict[str, str] = {key: options.pop(key) for key in _FILES if key in options}
+    files: dict[str, str] = {key: options.pop(key) for key in FILES if key in options}
+    is_encrypted = parts.scheme in ("mqtts", "wss")
+    if files and not is_encrypted:
+        raise BusUrlError(f"{where}: ?{next(iter(files))}= is for mqtts or wss, which {parts.scheme} is not")
     if options:
         raise BusUrlError(f"{where}: ?{next(iter(options))}= is none of version, retained, ca, cert, key")
     return Target(
@@ -52,31 +56,9 @@ def parse_url(url: str) -> Target:
         host=parts.hostname or "",
         port=parts.port or PORTS[parts.scheme],
         path=(parts.path.rstrip("/") or "/mqtt") if parts.scheme in ("ws", "wss") else None,
-        tls=_tls(where, files) if parts.scheme in ("mqtts", "wss") else None,
+        tls=context_of(where, files) if is_encrypted else None,
         username=None if parts.username is None else unquote(parts.username),
         password=None if parts.password is None else unquote(parts.password),
         version=None if version is None else int(version),
         keeps_state=retained == "keep",
     )
-
-
-class _TlsSocket(ssl.SSLSocket):
-    """Closes itself when its handshake fails: paho forgets it then."""
-
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's signature
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
-def _tls(where: str, files: dict[str, str]) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=files.get("ca"))
-        context.sslsocket_class = _TlsSocket
-        if "cert" in files:
-            context.load_cert_chain(files["cert"], files.get("key"))
-    except OSError as error:
-        raise BusUrlError(f"{where}: ?ca=, ?cert= or ?key= can't be used: {error.strerror}") from error
-    return context

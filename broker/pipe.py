@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 from broker.errors import BusUnavailableError, NotRoutedError
-from broker.port import Bus
+from broker.port import Outlet
 from contracts.topics import Address
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
@@ -53,7 +53,7 @@ class Pipe:
 
     def __init__(
         self,
-        bus: Bus,
+        bus: Outlet,
         clock: Clock,
         life: Lifecycle,
         log: Log,

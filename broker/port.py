@@ -74,3 +74,13 @@ class Bus(Protocol):
 
     async def declare(self, *topics: Topic[Any], durable: str) -> None:
         """Make sure that a durable queue keeps these topics from now on, before its reader has come."""
+
+
+class Outlet(Protocol):
+    """What a pipe needs of a bus, and no more."""
+
+    async def publish(self, address: Address[Any], message: Any) -> None:  # noqa: ANN401 - of any kind
+        """See `Bus.publish`."""
+
+    async def show(self, address: Address[Any], message: Any) -> None:  # noqa: ANN401 - of any kind
+        """See `Bus.show`."""

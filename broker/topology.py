@@ -8,9 +8,12 @@ wattbus ------------> a queue for each who only looks
 """
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aio_pika import ExchangeType
-from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue, HeadersType
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue, HeadersType
+from aiormq.exceptions import ChannelAccessRefused
 from pamqp.common import FieldTable
 
 from broker.transport import LIVE_BYTES_MAX, LIVE_QUEUE_MAX, Filter
@@ -26,9 +29,9 @@ QUEUE_MAX = 1_000_000
 DELIVERIES_MAX = 1000
 """Many: a reader that crashes at its start must not bury healthy readings (RabbitMQ 4 does so after 20)."""
 
-_KEEPING: FieldTable = {"x-queue-type": "quorum", "x-max-length": QUEUE_MAX, "x-overflow": "reject-publish"}
-_DURABLE: FieldTable = {
-    **_KEEPING,
+KEEPING: FieldTable = {"x-queue-type": "quorum", "x-max-length": QUEUE_MAX, "x-overflow": "reject-publish"}
+DURABLE: FieldTable = {
+    **KEEPING,
     "x-delivery-limit": DELIVERIES_MAX,
     "x-dead-letter-exchange": DEAD,
     "x-dead-letter-strategy": "at-least-once",
@@ -46,20 +49,41 @@ _DIFFERS = re.compile(
 )
 
 
-async def declare_exchange(channel: AbstractChannel, name: str) -> AbstractExchange:
-    """One that hands on by topic."""
-    return await channel.declare_exchange(name, ExchangeType.TOPIC, durable=True)
+async def declare_exchanges(connection: AbstractConnection) -> None:
+    """Those that hand on by topic."""
+    async with _unless_forbidden(connection) as channel:
+        for name in (EXCHANGE, READINGS):
+            await channel.declare_exchange(name, ExchangeType.TOPIC, durable=True)
 
 
 async def declare_durable_queue(
-    channel: AbstractChannel, filters: tuple[Filter, ...], durable: str
-) -> AbstractQueue:
+    connection: AbstractConnection, filters: tuple[Filter, ...], durable: str
+) -> None:
     """The queue of one durable reader, which keeps these names; and where it buries its dead."""
-    dead = await channel.declare_exchange(DEAD, ExchangeType.FANOUT, durable=True)
-    await (await channel.declare_queue(DEAD, durable=True, arguments=_KEEPING)).bind(dead)
-    queue = await channel.declare_queue(f"{EXCHANGE}.{durable}", durable=True, arguments=_DURABLE)
-    await _bind(queue, READINGS, filters)
-    return queue
+    async with _unless_forbidden(connection) as channel:
+        dead = await channel.declare_exchange(DEAD, ExchangeType.FANOUT, durable=True)
+        await (await channel.declare_queue(DEAD, durable=True, arguments=KEEPING)).bind(dead)
+        queue = await channel.declare_queue(queue_of(durable), durable=True, arguments=DURABLE)
+        await _bind(queue, READINGS, filters)
+
+
+@asynccontextmanager
+async def _unless_forbidden(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
+    """A channel to declare on; who may not declare finds what the operator has made (docs/access.md).
+
+    Not asked for: RabbitMQ 4.3.0 allows no passive declaration without the right to declare. What is missing
+    all the same is told to whoever publishes to it or reads from it.
+    """
+    try:
+        async with connection.channel() as channel:
+            yield channel
+    except ChannelAccessRefused:
+        return
+
+
+def queue_of(durable: str) -> str:
+    """The name of a durable reader's queue."""
+    return f"{EXCHANGE}.{durable}"
 
 
 async def declare_live_queue(channel: AbstractChannel, filters: tuple[Filter, ...]) -> AbstractQueue:

@@ -17,12 +17,20 @@ def to_present(series: Series, now: Instant) -> Series:
     Raises:
         OutsideSeriesError: it is shorter than a day, and no whole day's shift reaches `now`.
     """
+    return series.shifted(shift_to_present_s(series.start, series.end, now))
+
+
+def shift_to_present_s(start: Instant, end: Instant, now: Instant) -> float:
+    """By how much later a record must begin to cover `now`; see `to_present` [s].
+
+    Raises:
+        OutsideSeriesError: it is shorter than a day, and no whole day's shift reaches `now`.
+    """
     for unit_days in (YEAR_DAYS, *SHORTER_DAYS):
-        away_days = now.seconds_since(series.start) / DAY_S
+        away_days = now.seconds_since(start) / DAY_S
         shift_s = away_days // unit_days * unit_days * DAY_S
-        if now < series.end.after(shift_s):
-            return series.shifted(shift_s)
+        if now < end.after(shift_s):
+            return shift_s
     raise OutsideSeriesError(
-        f"the record from {series.start} to {series.end} does not cover that hour of any day: "
-        f"it can't be moved to {now}"
+        f"the record from {start} to {end} does not cover that hour of any day: it can't be moved to {now}"
     )

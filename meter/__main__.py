@@ -81,19 +81,19 @@ class _Ready:
         self._settings = settings
         self._clock = clock
         self._log = log
-        self._has_said = False
+        self._said = ""
 
     def __call__(self) -> Kept | None:
         own = self._settings
-        why = f"the clock is not set, it shows {self._clock.now()}"
+        why = f"the clock is not set: it shows a time before {BELIEVED_FROM}"
         if self._clock.now() >= BELIEVED_FROM:
             try:
                 model = model_of(own, own.state_dir / f"meter-{own.house}-{own.meter}.json")
                 return Kept(model, OutboxFile(own.state_dir / f"outbox-meter-{own.house}-{own.meter}.sqlite"))
             except (DiskFullError, OutboxDiskError) as error:
                 why = str(error)
-        if not self._has_said:
-            self._has_said = True
+        if why != self._said:
+            self._said = why
             self._log.warning("readings wait in memory", why=why)
         return None
 

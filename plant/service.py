@@ -2,7 +2,7 @@
 
 import asyncio
 
-from broker.pending import PendingReadings
+from broker.outbox import Outbox
 from broker.port import Bus
 from contracts import topics
 from contracts.instant import Instant
@@ -50,7 +50,7 @@ class PlantService:
         self._pending = None
         if bus is not None:
             address = topics.PLANT_READING.at(house=plant_id)
-            self._pending = PendingReadings(address, bus, clock, life, self._log)
+            self._pending = Outbox(address, bus, clock, life, self._log)
         self._latest = latest_of(plant, clock.now())
 
     def latest(self) -> Latest:

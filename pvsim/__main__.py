@@ -43,15 +43,17 @@ async def serve(settings: Layered[PvsimSettings], context: Context) -> None:
 
 
 def build(settings: Layered[PvsimSettings], clock: Clock) -> Callable[[str], Production]:
-    """How each house's production is found; the files of the houses that are named are read now.
+    """How each house's production is found; what takes long, files and pvlib, is read now.
 
     Raises:
         UsageError: a csv source without a file, or pvlib is not installed.
         SeriesError: a file that can't be read.
     """
     named = {house: _production(own, house, clock) for house, own in settings.houses.items()}
-    if settings.base.source == "csv" and not named:
-        named[""] = _production(settings.base, "", clock)
+    if not named:
+        anybody = _production(settings.base, "", clock)  # now: pvlib is missing, or takes seconds to import
+        if settings.base.source == "csv":
+            named[""] = anybody
 
     def production_of(house: str) -> Production:
         return named.get(house) or named.get("") or _production(settings.base, house, clock)

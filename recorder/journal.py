@@ -35,7 +35,7 @@ class Journal:
         self._root = root
         self._opener = opener
         self._old = _segments(root)
-        self._number = int(self._old[-1].name.removeprefix(_PREFIX)) if self._old else 0
+        self._number = _number_of(self._old[-1]) if self._old else 0
         self._file: AppendFile | None = None
         self._size = 0
         self._to_cut = False
@@ -103,7 +103,13 @@ class Journal:
 
 
 def _segments(root: Path) -> list[Path]:
-    return sorted(path for path in root.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit())
+    """By their numbers: after a year the names have a digit more."""
+    found = (path for path in root.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdecimal())
+    return sorted(found, key=_number_of)
+
+
+def _number_of(path: Path) -> int:
+    return int(path.name.removeprefix(_PREFIX))
 
 
 def _batches(file: BinaryIO) -> Iterator[list[Line]]:

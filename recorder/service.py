@@ -17,7 +17,7 @@ from recorder.alarms import Alarms
 from recorder.batches import Batches
 from recorder.disk import AppendFile, Opener
 from recorder.folder import DataFolder, open_data_folder
-from recorder.gaps import Gaps, Past
+from recorder.gaps import METERS_MAX, Gaps, Past
 from recorder.model import (
     Entry,
     Meter,
@@ -127,6 +127,8 @@ class RecorderService:
             self._unanswered.pop((message.house, message.meter), None)
         elif is_covered(message):
             now_s = self._clock.monotonic()
+            if len(self._unanswered) >= METERS_MAX:
+                self._unanswered.clear()
             since_s = self._unanswered.setdefault((message.house, message.meter), now_s)
             if now_s - since_s >= UNANSWERED_S:
                 self._unanswered[message.house, message.meter] = now_s

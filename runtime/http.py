@@ -8,6 +8,7 @@ from typing import Any
 
 import uvicorn
 
+from runtime.armour import Armour
 from runtime.errors import UsageError
 from runtime.logs import Log
 
@@ -42,7 +43,7 @@ async def serving(
         UsageError: the address can't be bound.
     """
     config = uvicorn.Config(
-        app,
+        Armour(app),
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -23,7 +23,9 @@ async def watched() -> AsyncIterator[None]:
         return
     loop = asyncio.get_running_loop()
     pause_s = _watchdog_s() / BEATS
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as line:
+    with socket.socket(
+        socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    ) as line:
         beating: asyncio.TimerHandle | None = None
 
         def beat() -> None:

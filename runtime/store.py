@@ -48,9 +48,7 @@ class Store(Generic[S]):
         self._value = value
 
 
-def replace_file(
-    path: Path, content: bytes, mode: int = 0o666, owner: tuple[int, int] | None = None
-) -> None:
+def replace_file(path: Path, content: bytes, mode: int = 0o666, owner: tuple[int, int] | None = None) -> None:
     """Replace a file whole or not at all; it is on the disk when this returns.
 
     Args:

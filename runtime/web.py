@@ -29,6 +29,8 @@ from runtime.metrics import Source
 SWAGGER_UI = "mkdocs_swagger_ui_tag"
 """The package whose copy of Swagger UI is shown; nothing of its own is used."""
 ASSETS = "/docs/swagger-ui"
+BODY_BYTES_MAX = 100_000
+"""A request with a larger body is refused, 413; the largest of ours has some hundred bytes."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +85,11 @@ def web_app(
         log.error("request failed", path=request.url.path, why=repr(error), trace=trace)
         return _refuse(500, "an error in the service: its log says which")
 
+    def unreadable(request: Request[Any, Any, Any], error: Exception) -> Response[Refusal]:
+        # What msgspec raises beside its own errors.
+        log.warning("request refused", path=request.url.path, why=repr(error)[:200])
+        return _refuse(invalid_code, "body: nested too deep, or no UTF-8")
+
     swagger = SwaggerRenderPlugin(
         js_url=f"{ASSETS}/javascripts/swagger-ui-bundle.js",
         css_url=f"{ASSETS}/stylesheets/swagger-ui.css",
@@ -103,8 +110,15 @@ def web_app(
             use_handler_docstrings=True,
             components=COMPONENTS,
         ),
-        exception_handlers={HTTPException: _refused, ValidationException: invalid, Exception: fail},
+        exception_handlers={
+            HTTPException: _refused,
+            ValidationException: invalid,
+            RecursionError: unreadable,
+            UnicodeDecodeError: unreadable,
+            Exception: fail,
+        },
         middleware=[_Timing(registry)],
+        request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,
     )
 

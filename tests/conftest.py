@@ -49,4 +49,4 @@ def memory_bus(clock: Clock) -> tuple[PlanesBus, MemoryTransport]:
     ), transport
 
 
-pytest_plugins = ["tests.brokers"]
+pytest_plugins = ["tests.brokers", "tests.access_site"]

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
 from broker.backoff import redact
 from broker.bus import PlanesBus
@@ -31,12 +32,15 @@ from runtime.flags import OneLineParser
 from runtime.logs import configure
 from runtime.process import Context, run_process
 from runtime.settings import CommonSettings, HouseSettings, houses_in, load, read_site
+from wattbus.access.identity import CertificateError, holder_of
 
 FREE_MIN_MB = 500
 """Twice what a meter's outbox may take."""
 FIRST_YEAR = 2024
 """A clock that shows less was never set."""
 ANSWER_S = 5.0
+CERTIFICATE_DAYS = 30.0
+"""So long before its end a certificate is asked for anew."""
 LISTEN_S = 3.0
 """Telemetry comes every second."""
 SETTINGS: Mapping[str, type[CommonSettings]] = {
@@ -100,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for finding in check_disk({"state": common.state_dir, "log": common.log_dir, "data": data_dir}):
         note(finding)
     note(check_year(clock))
+    for finding in check_certificates(common, clock):
+        note(finding)
     return run_process(ask, clock) or int(any(finding.problem for finding in findings))
 
 
@@ -145,6 +151,27 @@ def check_year(clock: Clock) -> Finding:
     if now.year < FIRST_YEAR:
         return Finding("clock", f"it shows {now}: set it, best by NTP (timedatectl set-ntp true)")
     return Finding("clock", told=str(now))
+
+
+def check_certificates(settings: CommonSettings, clock: Clock) -> Iterator[Finding]:
+    """Whether the certificates that the brokers' URLs name hold, and for how long."""
+    for url, name in _planes(settings).items():
+        options = dict(parse_qsl(urlsplit(url).query))
+        if "cert" not in options or "ca" not in options:
+            continue
+        what = f"{name} certificate {options['cert']}"
+        try:
+            keys = {options["cert"], options.get("key", options["cert"])}
+            pem = b"".join(Path(path).read_bytes() for path in sorted(keys))
+            days = holder_of(Path(options["ca"]).read_bytes(), pem).days_left(clock.now())
+        except OSError as error:
+            yield Finding(what, f"it can't be read ({error.strerror}): may this user?")
+        except CertificateError as error:
+            yield Finding(what, str(error))
+        else:
+            ask = "ask the operator for `wattbus rotate`, then `wattbus install` the new bundle"
+            soon = days < CERTIFICATE_DAYS
+            yield Finding(what, f"{days:.0f} days left: {ask}" if soon else "", f"{days:.0f} days left")
 
 
 async def check_brokers(settings: CommonSettings, house: str, clock: Clock) -> AsyncIterator[Finding]:

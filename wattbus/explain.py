@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import date, timedelta, tzinfo
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -10,7 +11,7 @@ import msgspec
 
 from contracts import archive
 from contracts.codec import decode
-from contracts.errors import BadArchiveError, ContractError
+from contracts.errors import BadArchiveError, BadIdError, ContractError
 from contracts.ids import check_id
 from contracts.instant import Instant
 from contracts.messages import Alert
@@ -75,7 +76,7 @@ def explain(asked: Asked) -> Account:
     """
     account = account_of(_lines(asked), asked.house, asked.at)
     if account is None:
-        days = ", ".join(_days(asked.root, asked.house)[-3:]) or "none"
+        days = ", ".join(map(str, _days(asked.root, asked.house)[-3:]))
         raise NothingRecordedError(
             f"{asked.root}: nothing was decided for {asked.house} in the day before {asked.at}; "
             f"the last days there are: {days}"
@@ -87,6 +88,7 @@ def _asked(path: Path, house: str | None, at: str | None) -> Asked:
     root = path / "DATA" if (path / "DATA").is_dir() else path
     zone = zone_of(Store(root / "archive.json", Fixed, Fixed("UTC")).load().day_timezone)
     houses = sorted({page.parent.name for page in root.glob("*/diary_*")})
+    houses = [name for name in houses if _days(root, name)]
     if not houses:
         raise NothingRecordedError(f"{root}: no decisions are recorded there")
     if house is None and len(houses) > 1:
@@ -94,19 +96,28 @@ def _asked(path: Path, house: str | None, at: str | None) -> Asked:
     house = check_id(house, "house") if house else houses[0]
     if house not in houses:
         raise UsageError(f"{root}: no decisions of {house}; there are {', '.join(houses)}")
+    return Asked(root, zone, house, _last_heard(root, house) if at is None else _instant(at))
+
+
+def _instant(text: str) -> Instant:
     try:
-        return Asked(root, zone, house, _last_heard(root, house) if at is None else Instant.parse(at))
+        return Instant.parse(text)
     except ValueError as error:
-        raise UsageError(f"--at {at!r}: {error}; write 2024-07-01T18:00Z") from error
+        raise UsageError(f"--at {text!r}: {error}; write 2024-07-01T18:00Z") from error
 
 
-def _days(root: Path, house: str) -> list[str]:
-    return sorted({page.name.split("_")[1].split(".")[0] for page in (root / house).glob("diary_*.jsonl*")})
+def _days(root: Path, house: str) -> list[date]:
+    """The days of which there is a page; a file that somebody else has put there is none."""
+    days = set()
+    for page in (root / house).glob("diary_*.jsonl*"):
+        with suppress(ValueError):
+            days.add(date.fromisoformat(page.name.removeprefix("diary_").partition(".")[0]))
+    return sorted(days)
 
 
 def _last_heard(root: Path, house: str) -> Instant:
     last = None
-    for line in read_page(root, house, date.fromisoformat(_days(root, house)[-1])):
+    for line in read_page(root, house, _days(root, house)[-1]):
         last = line.heard_at
     if last is None:
         raise NothingRecordedError(f"{root}: the last page of {house} is empty: say --at")
@@ -130,13 +141,19 @@ def _measured(asked: Asked) -> dict[str, archive.Row]:
     """The last row of each meter at that instant."""
     measured: dict[str, archive.Row] = {}
     for folder in sorted(item for item in (asked.root / asked.house).iterdir() if item.is_dir()):
-        for day in _two_days(asked):
-            path = asked.root / archive.day_file(asked.house, folder.name, day)
+        for path in _day_files(asked, folder.name):
             for row in _read(path, archive.parse_row, header=True):
                 known = measured.get(folder.name)
                 if row.timestamp <= asked.at and (known is None or known.timestamp <= row.timestamp):
                     measured[folder.name] = row
     return measured
+
+
+def _day_files(asked: Asked, meter: str) -> list[Path]:
+    try:
+        return [asked.root / archive.day_file(asked.house, meter, day) for day in _two_days(asked)]
+    except BadIdError:
+        return []  # a folder that somebody else has put there
 
 
 def _alerts(asked: Asked) -> list[Alert]:

@@ -11,10 +11,9 @@ from zoneinfo import ZoneInfo
 from contracts.codec import FIRST_YEAR, LAST_YEAR
 from contracts.instant import Instant
 from runtime.errors import UsageError
-from runtime.flags import OneLineParser, port
+from runtime.flags import OneLineParser, port, speed
 
 DEFAULT_SITE = Path(__file__).with_name("sites") / "simulated.toml"
-MAX = "max"
 
 LONGEST_S = 3660 * 86400
 
@@ -106,7 +105,7 @@ def parse_options(argv: Sequence[str] | None) -> Options:
     return Options(
         site=given.site,
         duration_s=None if given.duration is None else duration_s(given.duration),
-        speed=None if given.speed == MAX else _speed(given.speed),
+        speed=speed(given.speed),
         start=given.start,
         out=given.out,
         seed=given.seed,
@@ -152,13 +151,3 @@ def start_instant(text: str | None, now: Instant, zone: ZoneInfo) -> Instant | N
     if not FIRST_YEAR <= start.year < LAST_YEAR - 10:
         raise UsageError(f"--start {text!r}: a year from {FIRST_YEAR} to {LAST_YEAR - 11}")
     return start
-
-
-def _speed(text: str) -> float:
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed <= 10_000:  # noqa: PLR2004 - faster than any machine keeps up with
-        raise UsageError(f"--speed {text!r} won't do: a number above 0, up to 10000, or max")
-    return speed

@@ -1,5 +1,6 @@
 """The source that a meter's settings name; only its own library is loaded."""
 
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from contracts.instant import Instant
@@ -72,7 +73,7 @@ def _sunspec(settings: MeterSettings) -> Source:
 def _dsmr(settings: MeterSettings, clock: Clock) -> Source:
     from meter.sources.dsmr import DsmrSource
 
-    if not settings.device.startswith(("/", ".")):
+    if not (settings.device.startswith("/") or Path(settings.device).is_file()):
         _host_and_port(settings, default=None)
     return DsmrSource(settings.device, settings.device_version, settings.device_age_max_s, clock)
 

@@ -1,6 +1,7 @@
 """A smart meter with a P1 port (the Netherlands, Belgium, Sweden): it says a telegram every second or ten."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,8 @@ BUFFER_MAX = 1 << 16
 """So much text without a whole telegram in it holds none."""
 AGAIN_S = 2.0
 """Between two attempts to connect."""
+SILENT_S = 60.0
+"""A port that says nothing for so long is opened anew: of a network that was cut nobody need have told us."""
 
 SPECIFICATIONS: dict[str, dict[str, Any]] = {
     "2": specifications.V2_2,
@@ -35,6 +38,12 @@ SERIAL: dict[str, dict[str, Any]] = {
     "2": serial_settings.SERIAL_SETTINGS_V2_2,
     "4": serial_settings.SERIAL_SETTINGS_V4,
 }
+
+DAMAGED = (ArithmeticError, TypeError, ValueError)
+"""What the library lets through of a line that is no longer what the meter said."""
+
+# It tells of each such line with a traceback; whatever matters is said in our words.
+logging.getLogger("dsmr_parser").setLevel(logging.CRITICAL)
 
 Opening = Awaitable[tuple[asyncio.StreamReader, Any]]
 
@@ -55,27 +64,36 @@ class Telegrams:
         """What the telegrams say that this piece completes, + import / - export.
 
         Raises:
-            MeterSilentError: a telegram is damaged, or has no power in it.
+            MeterSilentError: none of them can be read: damaged, or no power in it.
         """
         self._length += len(piece)
         self._buffer.append(piece.decode("ascii", errors="replace"))
-        found = [self._read(telegram) for telegram in self._buffer.get_all()]
-        if found:
+        found: list[Measured] = []
+        damage: MeterSilentError | None = None
+        for telegram in self._buffer.get_all():
             self._length = 0
-        elif self._length > BUFFER_MAX:
+            try:
+                found.append(self._read(telegram))
+            except MeterSilentError as error:
+                damage = error
+        if self._length > BUFFER_MAX:
             self._buffer, self._length = TelegramBuffer(), 0
             raise MeterSilentError("what is heard holds no telegram: is it a P1 port, at that speed?")
+        if damage is not None and not found:
+            raise damage
         return found
 
     def _read(self, text: str) -> Measured:
         try:
             telegram = self._parser.parse(text)
-        except (ParseError, InvalidChecksumError) as error:
+            used, returned = (
+                _number(telegram, f"CURRENT_ELECTRICITY_{name}") for name in ("USAGE", "DELIVERY")
+            )
+            currents = [_number(telegram, f"INSTANTANEOUS_CURRENT_L{i}") for i in (1, 2, 3)]
+        except (ParseError, InvalidChecksumError, *DAMAGED) as error:
             raise MeterSilentError(f"a damaged telegram: {error}") from error
-        used, returned = (_number(telegram, f"CURRENT_ELECTRICITY_{name}") for name in ("USAGE", "DELIVERY"))
         if used is None or returned is None:
             raise MeterSilentError("a telegram without the power used and returned: is it the right version?")
-        currents = [_number(telegram, f"INSTANTANEOUS_CURRENT_L{i}") for i in (1, 2, 3)]
         # They carry no sign: of a house that exports they say nothing.
         phase_a = tuple(current for current in currents if current is not None) if returned == 0 else ()
         return Measured(round((used - returned) * 1000, 3), phase_a)
@@ -137,12 +155,26 @@ class DsmrSource:
             telegrams = Telegrams(self._version)
             try:
                 async with self._connected() as port:
-                    while piece := await port.read(4096):
+                    while piece := await self._piece(port):
                         self._hear(telegrams, piece)
                 self._newest.trouble("it has closed the connection")
             except OSError as error:
                 self._newest.trouble(error.strerror or str(error))
+            except serialx.SerialException as error:
+                self._newest.trouble(str(error))
             await self._clock.sleep(AGAIN_S)
+
+    async def _piece(self, port: asyncio.StreamReader) -> bytes:
+        """What is said next; nothing once the port is closed.
+
+        Raises:
+            TimeoutError: nothing is said for too long.
+        """
+        try:
+            async with self._clock.timeout(SILENT_S):
+                return await port.read(4096)
+        except TimeoutError as error:
+            raise TimeoutError(f"it has said nothing for {SILENT_S:g} s") from error
 
     def _hear(self, telegrams: Telegrams, piece: bytes) -> None:
         try:
@@ -157,9 +189,7 @@ class DsmrSource:
         if self._device.startswith("/"):
             settings = SERIAL.get(self._version, serial_settings.SERIAL_SETTINGS_V5)
             options = {key: settings[key] for key in ("baudrate", "bytesize", "parity", "stopbits")}
-            opening: Awaitable[tuple[asyncio.StreamReader, Any]] = serialx.open_serial_connection(
-                self._device, **options
-            )
+            opening: Opening = serialx.open_serial_connection(self._device, **options)
         else:
             opening = asyncio.open_connection(host, int(port))
         reader, writer = await opening

@@ -111,7 +111,10 @@ class Tasmota:
 
 
 def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what a device says
-    found = json.loads(value) if isinstance(value, bytes) else value
+    try:
+        found = json.loads(value) if isinstance(value, bytes) else value
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
     if not isinstance(found, dict):
         raise ValueError(f"{str(found)[:80]!r} is no JSON object")  # noqa: TRY004 - a device's, not a caller's
     return found
@@ -125,7 +128,10 @@ def _numbers(value: Any) -> list[float]:  # noqa: ANN401 - what a device says
 def _number(value: Any) -> float:  # noqa: ANN401 - what a device says
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(f"{str(value)[:80]!r} is no number")  # noqa: TRY004 - a device's, not a caller's
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise ValueError("a number that is too large") from error
     if not isfinite(number):
         raise ValueError(f"{value} is not finite")
     return number

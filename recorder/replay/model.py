@@ -9,8 +9,7 @@ from contracts import topics
 from contracts.instant import Instant
 from contracts.messages import MeterReading, PvReading
 from contracts.topics import Address
-from energy.rebase import to_present
-from energy.series import Series
+from energy.rebase import shift_to_present_s
 
 DUPLICATE = "duplicates"
 GAPS = "gaps"
@@ -189,9 +188,9 @@ class Scribe:
         return [(self._meter_at[at], reading), (self._pv_at[at], both)]
 
 
-def shift_to_present_ms(first_ms: int, last_ms: int, now: Instant) -> int:
+def rebase_ms(first_ms: int, last_ms: int, now: Instant) -> int:
     """By how much rows are moved to reach today: whole multiples of 52 weeks, of weeks, or of days."""
     # A record lasts to the end of its last hour; a short one counts as a day, which always reaches today.
     hours = (last_ms - first_ms) // HOUR_MS + 1
-    span = Series((first_ms,), (0.0,), first_ms + max(hours * HOUR_MS, DAY_MS))
-    return to_present(span, now).times_ms[0] - first_ms
+    end_ms = first_ms + max(hours * HOUR_MS, DAY_MS)
+    return round(shift_to_present_s(Instant.at_ms(first_ms), Instant.at_ms(end_ms), now) * 1000)

@@ -11,10 +11,7 @@ from energy.zones import zone_of
 from recorder.replay.columns import UNITS, Column, parse_map
 from recorder.replay.times import FIRST_MS, PAST_MS, read_time, utc_ms
 from runtime.errors import UsageError
-from runtime.flags import OneLineParser, port
-
-MAX = "max"
-SPEED_MAX = 10_000.0
+from runtime.flags import OneLineParser, port, speed
 
 
 class Options(NamedTuple):
@@ -67,7 +64,7 @@ def parse_options(argv: Sequence[str] | None) -> Options:
             check_id(meter, "--meter")
         return Options(
             paths=given.paths,
-            speed=_speed(given.speed),
+            speed=speed(given.speed),
             since_ms=_moment_ms("--from", given.since, zone, FIRST_MS),
             until_ms=_moment_ms("--to", given.until, zone, PAST_MS),
             loop=given.loop,
@@ -146,18 +143,6 @@ def _parser() -> OneLineParser:
     )
     parser.add_argument("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR [INFO]")
     return parser
-
-
-def _speed(text: str) -> float | None:
-    if text == MAX:
-        return None
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed <= SPEED_MAX:
-        raise UsageError(f"--speed {text!r} won't do: a number above 0, up to {SPEED_MAX:g}, or max")
-    return speed
 
 
 def _moment_ms(flag: str, text: str | None, zone: ZoneInfo | None, default_ms: int) -> int:

@@ -4,14 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from broker.pipe import Parcel, Pipe
 from broker.port import Bus
 from contracts import topics
 from contracts.instant import Instant
 from contracts.topics import Address
-from recorder.replay.model import Ledger, Messages, Row, Scribe, merge, shift_to_present_ms
+from recorder.replay.model import Ledger, Messages, Row, Scribe, merge, rebase_ms
 from recorder.replay.survey import Survey
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
@@ -70,9 +70,7 @@ class ReplayService:
         self._loop = loop
         self._rebase = rebase
         self._fault = fault
-        # The pipe publishes and shows; it asks no more of a bus.
-        together = cast("Bus", _Together(bus))
-        self._pipe = Pipe(together, clock, life, get_log("replay"), self._confirmed, self._declare)
+        self._pipe = Pipe(_Together(bus), clock, life, get_log("replay"), self._confirmed, self._declare)
         self.published = 0
         """Readings that the bus has: a row that tells of PV makes two."""
         self.noted: Counter[str] = Counter()
@@ -110,7 +108,7 @@ class ReplayService:
         survey = self.survey
         shift_ms = 0
         if self._rebase:
-            shift_ms = shift_to_present_ms(survey.first_ms, survey.last_ms, self._clock.now())
+            shift_ms = rebase_ms(survey.first_ms, survey.last_ms, self._clock.now())
         scribe = Scribe(survey.meters, survey.run, self.passes, shift_ms)
         ledger = Ledger(self.noted)
         streams = [

@@ -1,6 +1,8 @@
 """The PV simulator on the bus in memory."""
 
 import asyncio
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
@@ -198,3 +200,15 @@ def test_a_restart_gives_a_redelivery_the_same_answer() -> None:
     once = answers(*(reading(i + 1, at) for i, at in enumerate(instants)), own=own)
     again = answers(*(reading(i + 1, at) for i, at in reversed(list(enumerate(instants)))), own=own)
     assert sorted(again, key=lambda pv: pv.seq) == once
+
+
+def test_pvlib_that_is_missing_is_told_at_the_start() -> None:
+    """Not at the first reading, when it would end a service that seemed well."""
+    program = (
+        "import sys; sys.modules['pvlib'] = None\n"
+        "from pvsim.__main__ import main\n"
+        "sys.exit(main(['--live-url', 'mqtt://127.0.0.1:1']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'wattbus[pvsim]'" in done.stderr

@@ -30,7 +30,7 @@ from meter.service import MeterService
 from meter.settings import MeterSettings
 from meter.source import Measured, Played, Source
 from meter.sources.choose import source_of
-from runtime.clock import SystemClock, VirtualClock
+from runtime.clock import ScaledClock, SystemClock, VirtualClock
 from runtime.errors import UsageError
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
@@ -128,6 +128,29 @@ async def test_a_p1_port_on_the_network_is_heard_again_after_it_was_lost() -> No
     await source.close()
 
 
+async def test_a_p1_port_that_says_nothing_is_opened_anew() -> None:
+    """As of a network that was cut: nobody has closed the connection, and nothing will come."""
+    clock, visits = ScaledClock(600.0, CLOCK.now()), 0
+    gone = asyncio.Event()
+
+    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal visits
+        visits += 1
+        if visits > 1:
+            writer.write(telegram(0.5, 0.0))
+        await gone.wait()
+        writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    source = source_of(own(source="dsmr", device=f"127.0.0.1:{port}", device_age_max_s=3600.0), clock)
+    async with server:
+        assert (await soon(source)).power_w == 500.0
+        assert visits == 2
+        await source.close()
+        gone.set()
+
+
 async def test_a_file_of_telegrams_is_played(tmp_path: Path) -> None:
     path = tmp_path / "telegrams.txt"
     path.write_bytes(telegram(0.5, 0.0) + telegram(0.0, 1.25))
@@ -170,6 +193,7 @@ async def test_a_meter_that_speaks_mqtt_is_heard(
         ({"source": "sunspec"}, "needs --device host or host:port"),
         ({"source": "sunspec", "device": "host:port"}, "not 'host:port'"),
         ({"source": "dsmr", "device": "somewhere"}, "needs --device host:port"),
+        ({"source": "dsmr", "device": "./not-there.txt"}, "needs --device host:port"),
         ({"source": "shelly", "device": "mqtt://127.0.0.1"}, "needs --device mqtt://host:port/TOPIC"),
         ({"source": "tasmota", "device": "mqtt://127.0.0.1/a/#"}, "the meter's topic"),
     ],

@@ -1,6 +1,5 @@
 """compose.production.yaml as docs/deploy.md starts it: certificates alone, and a house's reading gets to the CSV."""
 
-import json
 import os
 import shutil
 import socket
@@ -13,51 +12,44 @@ from pathlib import Path
 import docker
 import pytest
 
-from contracts.instant import Instant
 from runtime.clock import SystemClock
 from tests.brokers import free_ports
 from tests.compose import REPOSITORY, Stack, provide_images
 from tests.system.test_run import CLEAN
-from wattbus.access.authority import client_identity, new_authority, revocation_list, server_identity
+from wattbus.access.authority import client_identity, new_authority
 
 SERVICES = ("recorder", "pvsim", "optimizer", "orchestrator")
 BROKERS = {"rabbitmq", "mosquitto"}
 HOUSE = "house-a"
 CONTAINERS_UID = 10001
-PEMS = (*SERVICES, HOUSE)
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]  # the first build of the image takes minutes
 
 
-def make_home(home: Path) -> None:
-    """What docs/deploy.md has made below WATTBUS_HOME before the first start."""
-    now = Instant.of(SystemClock().now())
-    secrets = home / "secrets"
-    secrets.mkdir(mode=0o700)
-    authority = new_authority("test", now)
-    files = {
-        "ca.crt": authority.certificate,
-        "ca.crl": revocation_list(authority, [], now),
-        "broker.pem": server_identity(authority, ["127.0.0.1", "rabbitmq", "mosquitto"], now).pem,
-        "stranger.pem": client_identity(new_authority("another", now), "service.recorder", now).pem,
-        **{f"{name}.pem": client_identity(authority, name, now).pem for name in PEMS},
+def make_home(home: Path, amqps: str, mqtts: str) -> None:
+    """What docs/deploy.md has made below WATTBUS_HOME before the first start, and a first house's bundle."""
+    commands = home.parent / "bin"
+    commands.mkdir()
+    command = commands / "wattbus"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m wattbus "$@"\n')
+    command.chmod(0o755)
+    env = {
+        **CLEAN,
+        "PYTHONPATH": str(REPOSITORY),
+        "WATTBUS_HOME": str(home),
+        "PATH": f"{commands}:{os.environ['PATH']}",
     }
-    everything = {"vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
-    definitions = {
-        "vhosts": [{"name": "/"}],
-        "users": [{"name": name, "password_hash": "", "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": []} for name in PEMS],
-        "permissions": [{"user": name, **everything} for name in PEMS],
-    }  # fmt: skip
-    files["rabbitmq.json"] = json.dumps(definitions).encode()
-    files["mosquitto.acl"] = "".join(f"user {name}\ntopic readwrite wattbus/#\n" for name in PEMS).encode()
-    for name, content in files.items():
-        (secrets / name).write_bytes(content)
-        (secrets / name).chmod(0o600)
-    for folder in ("rabbitmq", "mosquitto", "data", *(f"state/{name}" for name in SERVICES)):
-        (home / folder).mkdir(parents=True)
-    shutil.copy(REPOSITORY / "examples" / "neighbourhood.toml", home / "site.toml")
-    for path in (home, *home.rglob("*")):
-        os.chown(path, CONTAINERS_UID, CONTAINERS_UID)
+
+    def run(*words: str) -> None:
+        done = subprocess.run(words, cwd=home, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    urls = ("--readings-url", f"amqps://127.0.0.1:{amqps}", "--live-url", f"mqtts://127.0.0.1:{mqtts}")
+    run("wattbus", "enroll", HOUSE, "--meter", "main", "--der", "battery", *urls)
+    run("wattbus", "install", f"{HOUSE}.bundle", "--root", str(home.parent / "house"))
+    run(str(REPOSITORY / "examples" / "production" / "identities"), "rabbitmq,mosquitto,127.0.0.1")
+    shutil.copy(REPOSITORY / "examples" / "production" / "site.toml", home / "site.toml")
+    (home / "site.toml").chmod(0o644)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +58,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for parent in (folder.parent, folder.parent.parent, folder.parent.parent.parent):
         parent.chmod(0o755)  # pytest's own folders are closed to the containers' user
-    make_home(folder)
     return folder
 
 
@@ -80,6 +71,7 @@ def stack(docker_engine: docker.DockerClient, home: Path) -> Iterator[Stack]:
         "RABBITMQ_TLS_PORT": amqps,
         "MQTT_TLS_PORT": mqtts,
     }
+    make_home(home, amqps, mqtts)
     mine = Stack(docker_engine, "compose.production.yaml", env)
     try:
         mine.up({*SERVICES, *BROKERS}, images)
@@ -89,15 +81,9 @@ def stack(docker_engine: docker.DockerClient, home: Path) -> Iterator[Stack]:
 
 
 def test_a_houses_reading_gets_to_the_csv(stack: Stack, home: Path, tmp_path: Path) -> None:
-    ca, pem = home / "secrets/ca.crt", home / f"secrets/{HOUSE}.pem"
-    amqps, mqtts = stack.env["RABBITMQ_TLS_PORT"], stack.env["MQTT_TLS_PORT"]
-    env = {
-        **CLEAN,
-        "PYTHONPATH": str(REPOSITORY),
-        "WATTBUS_READINGS_URL": f"amqps://127.0.0.1:{amqps}/?auth=external&cafile={ca}&certfile={pem}",
-        "WATTBUS_LIVE_URL": f"mqtts://127.0.0.1:{mqtts}?ca={ca}&cert={pem}",
-    }
-    command = [sys.executable, "-m", "meter", "--house", HOUSE, "--interval-s", "1"]
+    config = home.parent / "house" / "etc" / "wattbus" / HOUSE / "wattbus.toml"
+    command = [sys.executable, "-m", "meter", "--config", str(config), "--interval-s", "1"]
+    env = {**CLEAN, "PYTHONPATH": str(REPOSITORY)}
     with (tmp_path / "stderr").open("w") as stderr, subprocess.Popen(command, cwd=tmp_path, env=env, stderr=stderr) as meter:  # fmt: skip
         try:
             stack.wait_for(
@@ -112,10 +98,9 @@ def test_a_houses_reading_gets_to_the_csv(stack: Stack, home: Path, tmp_path: Pa
     assert meter.returncode == 0, (tmp_path / "stderr").read_text()
 
 
-def handshake(port: str, ca: Path, pem: Path | None, maximum: ssl.TLSVersion) -> str:
+def handshake(port: str, ca: Path, pem: Path | None) -> str:
     """What a server says to a client with this certificate: empty if it takes it."""
     context = ssl.create_default_context(cafile=str(ca))
-    context.maximum_version = maximum
     if pem is not None:
         context.load_cert_chain(pem)
     try:
@@ -129,12 +114,16 @@ def handshake(port: str, ca: Path, pem: Path | None, maximum: ssl.TLSVersion) ->
 
 
 @pytest.mark.parametrize("port", ["RABBITMQ_TLS_PORT", "MQTT_TLS_PORT"])
-def test_who_has_no_certificate_of_ours_is_refused(stack: Stack, home: Path, port: str) -> None:
-    ca, secrets = home / "secrets/ca.crt", home / "secrets"
-    newest = ssl.TLSVersion.TLSv1_3
-    assert handshake(stack.env[port], ca, secrets / f"{HOUSE}.pem", newest) == ""
-    assert handshake(stack.env[port], ca, None, newest)
-    assert handshake(stack.env[port], ca, secrets / "stranger.pem", newest)
+def test_who_has_no_certificate_of_ours_is_refused(
+    stack: Stack, home: Path, port: str, tmp_path: Path
+) -> None:
+    ca, house = home / "brokers" / "ca.crt", home.parent / "house" / "etc" / "wattbus" / HOUSE
+    stranger = tmp_path / "stranger.pem"
+    now = SystemClock().now()
+    stranger.write_bytes(client_identity(new_authority("another", now), "service.recorder", now).pem)
+    assert handshake(stack.env[port], ca, house / "client.pem") == ""
+    assert handshake(stack.env[port], ca, None)
+    assert handshake(stack.env[port], ca, stranger)
 
 
 def test_containers_are_hardened_and_keep_no_secret(stack: Stack) -> None:
@@ -159,11 +148,11 @@ def test_containers_are_hardened_and_keep_no_secret(stack: Stack) -> None:
 
 def test_a_service_has_no_way_out_and_sees_its_own_key_alone(stack: Stack) -> None:
     script = (
-        "import os, socket; print(sorted(os.listdir('/run/secrets'))); s = socket.socket(); s.settimeout(3); "
+        "import os, socket; print(sorted(os.listdir('/run/wattbus'))); s = socket.socket(); s.settimeout(3); "
         "print(s.connect_ex(('192.0.2.1', 443)) != 0)"
     )
     said = stack.compose("exec", "-T", "recorder", "python", "-c", script)
-    assert said.splitlines() == ["['ca.crt', 'client.pem']", "True"]
+    assert said.splitlines() == ["['.env', 'ca.crt', 'client.pem', 'wattbus.toml']", "True"]
 
 
 def test_readings_wait_in_quorum_queues(stack: Stack) -> None:

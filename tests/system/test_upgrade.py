@@ -17,7 +17,7 @@ from contracts.instant import Instant
 from contracts.messages import CommandAck, DerTelemetry, MeterReading
 from runtime.clock import SystemClock
 from tests.brokers import Broker, Missing, give_up, running
-from tests.fault.chain import REPOSITORY, Part
+from tests.fault.chain import Part
 
 HOUSES = ("house-a", "house-b")
 EVERY_S = 0.2
@@ -133,7 +133,7 @@ async def test_a_rolling_restart_under_load_loses_nothing(own_rabbitmq: Broker, 
     assert own_rabbitmq.amqp_url is not None
     async with at_work(own_rabbitmq.amqp_url, tmp_path) as (site, witness):
         for name, part in site.parts.items():
-            await part.stop(10)
+            await part.stop(30)
             part.start()
             size = len(witness.readings)
             await site.until(lambda size=size: len(witness.readings) > size + 5, 30, f"readings after {name}")
@@ -144,11 +144,11 @@ async def test_a_rolling_restart_under_load_loses_nothing(own_rabbitmq: Broker, 
         )
         for name, part in site.parts.items():
             if name.startswith("meter"):
-                await part.stop(10)
+                await part.stop(30)
         shown = len(witness.readings)
         await site.until(lambda: witness.readings <= set(site.rows()), 30, "rows of all that was shown")
         for name in ("pvsim", "recorder"):
-            await site.parts[name].stop(10)
+            await site.parts[name].stop(30)
         rows = list(site.rows())
         assert shown > 100
         assert len(set(rows)) == len(rows)

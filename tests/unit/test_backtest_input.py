@@ -8,9 +8,10 @@ import pytest
 from energy.battery import BatterySpec
 from energy.errors import SeriesError
 from runtime.errors import UsageError
-from wattbus.backtest.options import battery_of, car_of, instant_of
+from tests.backtest_cases import HOUSE
+from wattbus.backtest.options import battery_of, car_of, instant_of, parse_options
 from wattbus.backtest.sources import find, read
-from wattbus.backtest.sweep import Variant, variants_of
+from wattbus.backtest.sweep import Variant, plan_of, variants_of
 
 BASE = BatterySpec(capacity_kwh=6.4, max_charge_kw=3.0, max_discharge_kw=4.0, efficiency_roundtrip=0.8)
 
@@ -92,6 +93,17 @@ def test_a_folder_of_plain_files_is_a_house_a_file(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write(tmp_path / f"{name}.csv", "timestamp,meter_w", *rows(100, 200))
     assert [source.house for source in find([tmp_path])] == ["one", "two"]
+
+
+@pytest.mark.parametrize("step_min", [5, 15, 30, 60])
+def test_a_run_begins_on_a_step_of_its_plans(tmp_path: Path, step_min: int) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(f"[optimizer]\nstep_min = {step_min}\n")
+    flags = ["--site", str(site), "--from", "2024-07-01T00:40Z", "--to", "2024-07-02T00:40Z", "--tick", "10"]
+    plan = plan_of(parse_options([str(HOUSE), *flags]))
+    (case,) = plan.cases
+    assert case.days.start.unix_ms % (step_min * 60_000) == 0
+    assert str(case.end) == "2024-07-02T00:45:00.000Z"
 
 
 def test_nothing_to_read_is_said(tmp_path: Path) -> None:

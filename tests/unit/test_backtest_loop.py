@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from der_controller.devices import ChargingCar
+from energy.ev import EvseSpec, EvSpec, TripPattern
 from optimizer.history import FloatArray
 from tests.backtest_cases import BATTERY, CAR, case_of
 from wattbus.backtest.bill import prices_of
@@ -127,6 +129,19 @@ def test_a_car_that_charges_at_once_has_its_target_or_all_there_was_time_for() -
 def assert_balanced(stored_kwh: FloatArray, charged_kwh: FloatArray, used_kwh: FloatArray) -> None:
     """What is in the car at the end is what was in it, charged, and not driven away."""
     assert stored_kwh[-1] == pytest.approx(stored_kwh[0] + charged_kwh.sum() - used_kwh[1:].sum())
+
+
+def test_foresight_has_a_car_that_can_never_be_charged_enough() -> None:
+    car = ChargingCar(
+        car=EvSpec(max_charge_kw=1.4, capacity_kwh=100.0),
+        evse=EvseSpec(max_current_a=6, phases=1),
+        trips=TripPattern(timezone="Europe/Paris", used_percent_min=40.0),
+    )
+    slow = case_of(6, devices=Devices(None, (car,)))
+    hurried = at_once(slow, 0)
+    assert hurried.stored_kwh.min() == 0.0  # a trip has used all there was
+    run = perfect(slow)
+    assert sum(violations_of(slow, "perfect", run).values()) == 0
 
 
 def test_a_car_not_charged_is_seen() -> None:

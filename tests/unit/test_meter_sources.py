@@ -2,6 +2,7 @@
 
 import json
 import struct
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -67,6 +68,31 @@ def test_a_damaged_telegram_is_refused() -> None:
         Telegrams("5").feed(text.replace(b"01.193", b"91.193"))
     with pytest.raises(MeterSilentError, match="holds no telegram"):
         Telegrams("5").feed(b"\xff" * 70_000)
+
+
+def test_a_damaged_telegram_takes_no_other_with_it() -> None:
+    text = telegram(used_kw=1.193, returned_kw=0.0)
+    assert Telegrams("5").feed(text.replace(b"01.193", b"91.193") + text) == [Measured(1193.0)]
+
+
+@given(
+    st.sampled_from(["2", "4", "5", "5B", "5S"]),
+    st.lists(st.tuples(st.integers(0, 150), st.integers(0, 255))),
+)
+def test_whatever_a_line_makes_of_a_telegram_it_is_read_or_refused(
+    version: str, damage: list[tuple[int, int]]
+) -> None:
+    text = bytearray(telegram(used_kw=1.193, returned_kw=0.0, currents_a=(1, 0, 4)))
+    for at, byte in damage:
+        text[at % len(text)] = byte
+    with suppress(MeterSilentError):
+        Telegrams(version).feed(bytes(text))
+
+
+@pytest.mark.parametrize("payload", [b"[" * 100_000, b'{"ENERGY":{"Power":' + b"9" * 400 + b"}}"])
+def test_what_no_meter_says_is_refused(payload: bytes) -> None:
+    with pytest.raises(ValueError, match=r"too deep|too large"):
+        Tasmota("plug").hear("tele/plug/SENSOR", payload)
 
 
 def heard(dialect: Any, *said: tuple[str, Any]) -> list[Measured | None]:

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.errors import BusRefusedError
-from broker.outbox import Limits, Outbox
+from broker.outbox import Limits
 from broker.outbox_file import OutboxFile, Row
 from broker.outbox_keeper import COMMIT_S, IN_MEMORY_MAX
-from broker.pending import PendingReadings
 from broker.pipe import IN_FLIGHT_MAX
 from contracts import topics
 from runtime.clock import VirtualClock
@@ -171,10 +170,6 @@ def test_a_stop_while_the_broker_hangs_keeps_the_readings(tmp_path: Path) -> Non
 
     run_virtual(main)
     assert kept(tmp_path / "o.sqlite") == [1, 2, 3]
-
-
-def test_the_former_name_still_serves() -> None:
-    assert PendingReadings is Outbox
 
 
 @settings(max_examples=20, deadline=None)

@@ -2,7 +2,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,6 +12,7 @@ from contracts.messages import Alert, MeterReading
 from recorder.disk import AppendFile
 from recorder.folder import DataFolder, open_data_folder
 from recorder.follow import CLOSING_SYNCS_MAX, ROUND_S, SYNCS_PER_S
+from recorder.journal import Journal, Line
 from recorder.model import ROWS, Entry, Outcome, entry_of
 from recorder.settings import RecorderSettings
 from runtime.errors import StoreError, UsageError
@@ -453,3 +454,18 @@ def test_settings() -> None:
         load("recorder", RecorderSettings, ["--day-timezone", "Mars/Olympus"], environ={})
     with pytest.raises(UsageError, match="batch-max"):
         load("recorder", RecorderSettings, ["--batch-max", "0"], environ={})
+
+
+def test_segments_follow_one_another_by_their_numbers(tmp_path: Path) -> None:
+    """After a year of half minutes a name has a digit more, and stands before the others."""
+    for number in range(3):
+        journal = Journal(tmp_path, AppendFile)
+        journal.append([Line(PurePath("file"), b"%d\n" % number)])
+        journal.close()
+        if number == 0:
+            (tmp_path / ".journal-000001").rename(tmp_path / ".journal-999999")
+    assert [line for lines in Journal(tmp_path, AppendFile).read() for _, line in lines] == [
+        b"0\n",
+        b"1\n",
+        b"2\n",
+    ]

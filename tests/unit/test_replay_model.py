@@ -23,7 +23,7 @@ from recorder.replay.model import (
     Scribe,
     Stream,
     merge,
-    shift_to_present_ms,
+    rebase_ms,
 )
 from recorder.replay.options import parse_options
 from recorder.replay.survey import Survey, survey
@@ -118,7 +118,7 @@ def test_a_row_with_pv_becomes_two_readings_of_one_identity() -> None:
 def test_rebased_rows_reach_today_by_whole_days(days: int, away_days: int, into_ms: int) -> None:
     first_ms = DAY.unix_ms
     now = Instant.at_ms(first_ms + away_days * 86_400_000 + into_ms)
-    shift_ms = shift_to_present_ms(first_ms, first_ms + days * 86_400_000 + 86_390_000, now)
+    shift_ms = rebase_ms(first_ms, first_ms + days * 86_400_000 + 86_390_000, now)
     assert shift_ms % 86_400_000 == 0
     assert first_ms + shift_ms <= now.unix_ms
     if days >= 6:

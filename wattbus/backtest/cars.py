@@ -30,6 +30,8 @@ class AtOnce(NamedTuple):
     power_kw: FloatArray
     stored_kwh: FloatArray
     """Before each tick and after the last: the most that any policy could have in it, up to its target."""
+    used_kwh: FloatArray
+    """What its trips have taken, before each tick: no more than was in it."""
 
 
 def presence_of(case: Case, number: int) -> Presence:
@@ -62,12 +64,14 @@ def at_once(case: Case, number: int) -> AtOnce:
     target_kwh = capacity_kwh * spec.car.target_soc_percent / 100.0
     most_kw = min(spec.evse.max_power_kw, spec.car.max_charge_kw)
     power, stored = np.zeros(case.ticks), np.empty(case.ticks + 1)
+    used_kwh = presence.used_percent / 100.0 * capacity_kwh
     kwh = capacity_kwh * START_SOC_PERCENT / 100.0
     for i in range(case.ticks):
-        kwh = max(0.0, kwh - presence.used_percent[i] / 100.0 * capacity_kwh)
+        used_kwh[i] = min(used_kwh[i], kwh)
+        kwh -= used_kwh[i]
         stored[i] = kwh
         if presence.there[i] and kwh < target_kwh:
             power[i] = min(most_kw, (target_kwh - kwh) / efficiency / hours)
             kwh += power[i] * efficiency * hours
     stored[-1] = kwh
-    return AtOnce(power, stored)
+    return AtOnce(power, stored, used_kwh)

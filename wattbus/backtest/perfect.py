@@ -39,7 +39,7 @@ def perfect_flows(case: Case) -> Flows:
     battery may charge and discharge at once. So it is a bound, and no policy.
 
     Raises:
-        BacktestError: nothing keeps the limits.
+        BacktestError: nothing keeps the limits, or the solver gives up.
     """
     n, prices = case.ticks, prices_of(case)
     battery = [] if case.devices.battery is None else [_battery(case, prices, case.devices.battery)]
@@ -63,7 +63,10 @@ def perfect_flows(case: Case) -> Flows:
         rules.append(means_kw <= peak)
         cost += price * peak
     problem = cp.Problem(cp.Minimize(cost), rules)
-    problem.solve(solver=cp.HIGHS, threads=1)
+    try:
+        problem.solve(solver=cp.HIGHS, threads=1)
+    except cp.SolverError as error:
+        raise BacktestError(f"{case.name}: perfect foresight can't be solved: {error}") from error
     if problem.status != cp.OPTIMAL:
         raise BacktestError(
             f"{case.name}: perfect foresight has no optimum: the solver says {problem.status}"
@@ -105,10 +108,9 @@ def _car(case: Case, number: int) -> _Store:
     power = cp.Variable(n, bounds=[0, np.where(presence.there, most_kw, 0.0)])
     stored = cp.Variable(n + 1, bounds=[0, capacity_kwh])
     into = case.tick_h * spec.car.efficiency_charging
-    used_kwh = presence.used_percent / 100.0 * capacity_kwh
     leaves = np.flatnonzero(presence.leaves)
     rules = [
-        stored[1:] == stored[:-1] - used_kwh + into * power,
+        stored[1:] == stored[:-1] - hurried.used_kwh + into * power,
         stored[0] == capacity_kwh * START_SOC_PERCENT / 100.0,
     ]
     if len(leaves):

@@ -67,7 +67,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def violations(self) -> int:
-        """Of all policies but the bound, which is none."""
+        """Of all policies, and of the week at 10 s."""
         return sum(
             sum(line.figures.violations.values()) for house in self.houses for line in house.lines
         ) + sum(house.week.violations for house in self.houses if house.week is not None)

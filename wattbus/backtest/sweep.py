@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from math import lcm
 from typing import NamedTuple
 
 from msgspec import structs
@@ -123,12 +124,16 @@ def _case(source: Source, measured: Measured, house: HouseSite, variant: str, op
     load, pv = measured
     known = [load] if pv is None else [load, pv]
     first = max(series.start for series in known)
-    start, end = _ceil(first), min(series.end for series in known).floor(QUARTER_S)
+    # On a step of the plans, and on a quarter of an hour: then what was planned and what came match.
+    unit_s = float(lcm(round(house.settings.step_s), round(QUARTER_S)))
+    start, end = _ceil(first, unit_s), min(series.end for series in known).floor(QUARTER_S)
     zone = house.tariff.zone
     if options.begin is not None:
-        start = _within(instant_of(options.begin, "--from", zone), start, end, f"{source}: --from")
+        asked = _ceil(instant_of(options.begin, "--from", zone), unit_s)
+        start = _within(asked, start, end, f"{source}: --from")
     if options.end is not None:
-        end = _within(instant_of(options.end, "--to", zone), start, end, f"{source}: --to")
+        asked = _ceil(instant_of(options.end, "--to", zone), QUARTER_S)
+        end = _within(asked, start, end, f"{source}: --to")
     if end.seconds_since(start) < QUARTER_S:
         raise BacktestError(f"{source}: nothing is recorded from {start} to {end}: give other days")
     return _of(source.house, variant, measured, house, start, end, options.tick_s)
@@ -148,15 +153,14 @@ def _of(
 
 
 def _within(at: Instant, start: Instant, end: Instant, what: str) -> Instant:
-    at = _ceil(at)
     if not start <= at <= end:
         raise BacktestError(f"{what} {at} is not within what was recorded: {start} to {end}")
     return at
 
 
-def _ceil(at: Instant) -> Instant:
-    floor = at.floor(QUARTER_S)
-    return floor if floor == at else floor.after(QUARTER_S)
+def _ceil(at: Instant, unit_s: float) -> Instant:
+    floor = at.floor(unit_s)
+    return floor if floor == at else floor.after(unit_s)
 
 
 def _week(case: Case, measured: Measured, house: HouseSite) -> Iterator[tuple[Case, Case]]:

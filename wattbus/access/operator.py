@@ -1,0 +1,60 @@
+"""What the operator's commands share: their folder, the brokers that are told, one line for an error."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from contracts.errors import ContractError
+from runtime.clock import SystemClock
+from runtime.errors import RuntimeFaultError, UsageError
+from runtime.flags import OneLineParser
+from runtime.needs import complain, missing
+
+if TYPE_CHECKING:
+    from wattbus.access.desk import Desk
+
+
+def parser_of(command: str, description: str, example: str) -> OneLineParser:
+    """A parser with what every command of the operator takes."""
+    parser = OneLineParser(
+        prog=f"wattbus {command}", description=description, epilog=f"example: wattbus {command} {example}"
+    )
+    parser.add_argument(
+        "--access-dir",
+        type=Path,
+        default=Path("access"),
+        metavar="DIR",
+        help="authority and register [access]",
+    )
+    parser.add_argument(
+        "--apply", action="store_true", help="tell the running brokers too: those of DIR/apply.toml"
+    )
+    return parser
+
+
+def run(
+    parser: OneLineParser,
+    argv: Sequence[str] | None,
+    work: Callable[[argparse.Namespace, "Desk"], list[str]],
+) -> int:
+    """Do a command's work, and print what it tells; returns the exit code."""
+    given = parser.parse_args(argv)
+    if absent := missing(("cryptography",)):
+        return complain(absent, "access")
+    from wattbus.access.desk import open_desk  # which stands on it
+
+    try:
+        with open_desk(given.access_dir, SystemClock().now(), tells=given.apply) as desk:
+            told = work(given, desk)
+    except (RuntimeFaultError, ContractError) as error:
+        sys.stderr.write(f"{parser.prog}: {error}\n")
+        return error.exit_code if isinstance(error, RuntimeFaultError) else UsageError.exit_code
+    sys.stdout.write("".join(f"{line}\n" for line in told))
+    return 0
+
+
+def account_named(name: str) -> str:
+    """An account by its name, `service.recorder`; a house by its own name too."""
+    return name if "." in name else f"house.{name}"

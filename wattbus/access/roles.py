@@ -1,0 +1,250 @@
+"""The role table: each account's rights on the bus, in topics; the brokers' own rules are made from it.
+
+A right is never wider than its owner: a house's names the house and the device literally.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from contracts import topics
+from contracts.errors import BadIdError
+from contracts.ids import check_id, refuse_reserved
+from contracts.topics import SITE, TOPICS, DeliveryClass, Topic
+from wattbus.access.password import Verifier
+
+Topics = tuple[Topic[Any], ...]
+Users = Iterable[tuple["Account", Verifier]]
+"""Whom the brokers let in, and what tells their passwords."""
+
+READINGS: Topics = tuple(topic for topic in TOPICS if topic.delivery is DeliveryClass.READING)
+LOOKED_AT: Topics = tuple(topic for topic in TOPICS if topic is not topics.STATE_GET)
+"""Everything that is there to be seen."""
+
+_ID = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+NAME = re.compile(rf"\A(house|service|plant|dashboard|operator)\.{_ID}(\.[1-9][0-9]{{0,8}})?\Z", re.ASCII)
+"""Of an account's user."""
+_SESSION = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,199}\Z", re.ASCII)
+
+BRIDGE = "bridge"
+QUEUES: dict[str, Topics] = {
+    topics.RECORDER: READINGS,
+    topics.PVSIM: (topics.METER_READING,),
+    BRIDGE: READINGS,
+}
+"""What each durable reader keeps."""
+
+
+class Rights(NamedTuple):
+    """What an account may do; whatever stands in none of these it may not."""
+
+    publish: Topics = ()
+    hear: Topics = ()
+    """On the live plane."""
+    reads: tuple[str, ...] = ()
+    """The durable queues it empties, of `QUEUES`."""
+
+    @property
+    def subscribes(self) -> Topics:
+        """What it hears at an MQTT broker, where a durable reader's queue is its session."""
+        return (*self.hear, *(topic for durable in self.reads for topic in QUEUES[durable]))
+
+
+class Account(NamedTuple):
+    """One identity at the brokers."""
+
+    name: str
+    """Its user at the brokers and its certificate's common name: `house.house-d`, or `house.house-d.2`."""
+    role: str
+    clients: tuple[str, ...]
+    """The client ids it connects with; nobody else may."""
+    rights: Rights
+
+    @property
+    def owner(self) -> str:
+        """The account of which this is the first identity, the second, ..."""
+        return ".".join(self.name.split(".")[:2])
+
+    @property
+    def sessions(self) -> tuple[str, ...]:
+        """Its MQTT client ids: a durable reader's session has one of its own."""
+        return (*self.clients, *(f"wattbus-{durable}" for durable in self.rights.reads))
+
+
+class Devices(NamedTuple):
+    """What stands in a house."""
+
+    meters: tuple[str, ...] = ()
+    ders: tuple[str, ...] = ()
+
+
+def house_account(house: str, devices: Devices) -> Account:
+    """A house's: its own readings, telemetry, answers and status, and its own commands.
+
+    Raises:
+        BadIdError: the house or a device is no id, or a reserved one.
+    """
+    refuse_reserved(check_id(house, "house"))
+    # It answers who asks for its states, and `wattbus check` asks for one.
+    publish: list[Topic[Any]] = [topics.STATE_GET.of(house=house)]
+    hear: list[Topic[Any]] = [topics.STATE_GET]
+    for meter in devices.meters:
+        publish += [
+            topics.METER_READING.of(house=house, meter=meter),
+            topics.ALERT.of(house=house, source=f"meter-{meter}"[:64]),
+            _status(house, "meter", meter),
+        ]
+        hear.append(topics.PV_READING.of(house=house, meter=meter))
+    for der_id in devices.ders:
+        publish += [
+            topics.DER_TELEMETRY.of(house=house, der_id=der_id),
+            topics.DER_ACK.of(house=house, der_id=der_id),
+            _status(house, "der", der_id),
+        ]
+    clients = [f"meter-{house}-{meter}" for meter in devices.meters]
+    if devices.ders:
+        clients.append(f"der-controller-{house}")
+        publish.append(_status(house, "controller", "der"))
+        hear.append(topics.DER_COMMAND.of(house=house))  # one subscription for all its devices
+    return Account(f"house.{house}", "house", tuple(clients), Rights(tuple(publish), tuple(hear)))
+
+
+def service_account(service: str) -> Account:
+    """A service's, of which a site has one.
+
+    Raises:
+        KeyError: no such service.
+    """
+    client = "orchestrator-main" if service == "orchestrator" else service
+    return Account(f"service.{service}", service, (client,), SERVICES[service]())
+
+
+def plant_account(plant: str) -> Account:
+    """A plant's and its poller's.
+
+    Raises:
+        BadIdError: the plant is no id, or a reserved one.
+    """
+    refuse_reserved(check_id(plant, "plant"))
+    publish: Topics = (
+        topics.PLANT_READING.of(house=plant),
+        topics.ALERT.of(house=plant, source="plant-poller"),
+        *(_status(plant, "plant", device) for device in ("main", "poller")),
+    )
+    clients = (f"plant-{plant}", f"plant-poller-{plant}")
+    return Account(f"plant.{plant}", "plant", clients, Rights(publish, (topics.STATE_GET,)))
+
+
+def viewer_account(name: str) -> Account:
+    """A dashboard's or a person's who only looks.
+
+    Raises:
+        BadIdError: the name is no id.
+    """
+    check_id(name, "dashboard")
+    return Account(f"dashboard.{name}", "dashboard", (f"dashboard-{name}",), _VIEWER)
+
+
+def operator_account(user: str) -> Account:
+    """A person's who may ask for something, in their own name; the orchestrator's audit keeps each request.
+
+    Raises:
+        BadIdError: the user is no id.
+    """
+    ask = topics.OPERATOR_REQUEST.of(user=check_id(user, "user"))
+    rights = _VIEWER._replace(publish=(*_VIEWER.publish, ask))
+    return Account(f"operator.{user}", "operator", (f"operator-{user}",), rights)
+
+
+def checked(accounts: Iterable[Account]) -> list[Account]:
+    """These, by name: whatever a broker's rules are made of has passed here.
+
+    Raises:
+        BadIdError: a name or a topic that could mean something else to a broker, or two accounts of one
+            client id: they would take each other's session.
+    """
+    owners: dict[str, str] = {}
+    wanted = sorted(accounts, key=lambda account: account.name)
+    for account in wanted:
+        _refuse_strange(account)
+        for session in account.sessions:
+            owner = owners.setdefault(session, account.owner)
+            if owner != account.owner:
+                raise BadIdError(
+                    f"{owner} and {account.owner} would both connect as {session}: rename a house or a device"
+                )
+    return wanted
+
+
+def _refuse_strange(account: Account) -> None:
+    if not NAME.match(account.name):
+        raise BadIdError(f"{account.name[:80]!r} is no account's name: write role.ID or role.ID.NUMBER")
+    for session in account.sessions:
+        if not _SESSION.match(session):
+            raise BadIdError(f"{account.name}: {session[:80]!r} is no client id")
+    for topic in (*account.rights.publish, *account.rights.subscribes):
+        for level in topic.levels:
+            if not level.startswith("{"):
+                check_id(level, "topic level")
+
+
+def _status(house: str, kind: str, device: str) -> Topic[Any]:
+    return topics.STATUS.of(house=house, device=device, **{"class": kind})
+
+
+_VIEWER = Rights(
+    (_status(SITE, "dashboard", "main"), topics.STATE_GET.of(house=SITE)), (*LOOKED_AT, topics.STATE_GET)
+)
+"""Everything, and that it is there itself: whatever stands on the page, nobody obeys it."""
+
+
+def _service(name: str, publish: Topics = (), hear: Topics = (), reads: tuple[str, ...] = ()) -> Rights:
+    """With what every service does: it says that it is there, and asks for states and gives its own."""
+    own = (_status(SITE, name, "main"), topics.STATE_GET.of(house=SITE, client=name))
+    return Rights((*own, *publish), (topics.STATE_GET, *hear), reads)
+
+
+SERVICES: dict[str, Callable[[], Rights]] = {
+    "pvsim": lambda: _service("pvsim", publish=(topics.PV_READING,), reads=(topics.PVSIM,)),
+    "optimizer": lambda: _service(
+        "optimizer",
+        publish=(topics.SCHEDULE, topics.PRICE, topics.FORECAST),
+        hear=(topics.METER_READING, topics.PV_READING, topics.DER_TELEMETRY, topics.ORDERS),
+    ),
+    # It alone sends commands.
+    "orchestrator": lambda: _service(
+        "orchestrator",
+        publish=(
+            topics.DER_COMMAND,
+            topics.SNAPSHOT,
+            topics.DECISION,
+            topics.ORDERS,
+            topics.ALERT.of(source="orchestrator"),
+        ),
+        hear=(
+            topics.METER_READING,
+            topics.PV_READING,
+            topics.PLANT_READING,
+            topics.DER_TELEMETRY,
+            topics.DER_ACK,
+            topics.SCHEDULE,
+            topics.PRICE,
+            topics.OPERATOR_REQUEST,
+        ),
+    ),
+    "recorder": lambda: _service(
+        "recorder",
+        publish=(topics.ALERT.of(source="recorder"),),
+        hear=(
+            topics.SNAPSHOT,
+            topics.DECISION,
+            topics.DER_COMMAND,
+            topics.DER_ACK,
+            topics.SCHEDULE,
+            topics.ORDERS,
+            topics.OPERATOR_REQUEST,
+        ),
+        reads=(topics.RECORDER,),
+    ),
+    BRIDGE: lambda: _service(BRIDGE, publish=READINGS, reads=(BRIDGE,)),
+}
