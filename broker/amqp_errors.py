@@ -40,6 +40,11 @@ def translated(where: str, user: str | None = None) -> Iterator[None]:
         raise BusUnavailableError(f"{where}: the broker did not answer in time") from error
     except CONNECTION_EXCEPTIONS as error:
         raise _refusal(error, where, user) or _trouble(error, where) from error
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        # So aiormq rejects what waits when a connection is closed without a reason, as we close a lost one.
+        raise BusUnavailableError(f"{where}: the connection to the broker was lost") from error
 
 
 def _refusal(error: Exception, where: str, user: str | None) -> BusError | None:

@@ -36,6 +36,7 @@ class BridgeSettings(CommonSettings, frozen=True, kw_only=True):
         str,
         Meta(max_length=100_000, description="whose, such as house-d,house-e; by default of all houses"),
     ] = ""
+    pv: Annotated[bool, Meta(description="a PV simulator answers these houses' readings")] = True
 
 
 class BridgeService:
@@ -45,10 +46,18 @@ class BridgeService:
         houses: whose readings; none means all.
         source: the bus of the MQTT broker.
         target: the bus of RabbitMQ alone: on a live plane it would show what everybody there has seen.
+        has_pv: a PV simulator reads at RabbitMQ.
     """
 
     def __init__(
-        self, houses: Sequence[str], source: Bus, target: Bus, clock: Clock, life: Lifecycle
+        self,
+        houses: Sequence[str],
+        source: Bus,
+        target: Bus,
+        clock: Clock,
+        life: Lifecycle,
+        *,
+        has_pv: bool = True,
     ) -> None:
         self._wanted: list[Topic[Any]] = [
             topic.of(house=house) for house in houses for topic in CARRIED
@@ -56,6 +65,7 @@ class BridgeService:
         self._source = source
         self._target = target
         self._life = life
+        self._has_pv = has_pv
         self._log = get_log("bridge")
         self._pipe = Pipe(target, clock, life, self._log, self._acknowledge, self._declare)
         self._carrying: dict[int, Delivery[Any]] = {}
@@ -86,7 +96,8 @@ class BridgeService:
     async def _declare(self) -> None:
         """Whoever reads them at RabbitMQ finds them, also if it has not been there yet."""
         await self._target.declare(*CARRIED, durable=topics.RECORDER)
-        await self._target.declare(topics.METER_READING, durable=topics.PVSIM)
+        if self._has_pv:  # a queue that nobody reads would fill up, and stop them all
+            await self._target.declare(topics.METER_READING, durable=topics.PVSIM)
 
     async def _acknowledge(self, parcel: Parcel) -> None:
         delivery = self._carrying.pop(parcel.number)
@@ -139,7 +150,9 @@ async def serve(settings: Layered[BridgeSettings], context: Context) -> None:
             )
             for url in (own.live_url, own.readings_url)
         ]
-        await BridgeService(houses_of(own.houses), source, target, context.clock, context.life).run()
+        await BridgeService(
+            houses_of(own.houses), source, target, context.clock, context.life, has_pv=own.pv
+        ).run()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,9 @@ M = TypeVar("M", bound=Message)
 
 NEWS_S = 30.0
 """An older reading says nothing of how things are now."""
+_UNKEPT_MAX = 100
+"""Messages that wait for the quarantine's disk; with more, nothing else is read meanwhile."""
+_KEEP_AGAIN_S = 1.0
 _ADDRESSES_MAX = 100_000
 """Names that are remembered; a hostile flood of names clears the memory, never fills it."""
 _REASON_MAX = 500
@@ -134,7 +137,7 @@ class PlanesBus:
             if durable is None and not plane.keeps_state:
                 await self._ask_for_states(wanted)
             quarantine = self._refusals if durable is None else self._quarantine
-            yield _Deliveries(incoming, wanted, quarantine, self.counts)
+            yield _Deliveries(incoming, wanted, quarantine, self.counts, self._clock)
 
     async def close(self) -> None:
         """Stop answering for states; the transports are closed by who opened them."""
@@ -215,11 +218,15 @@ class _Deliveries:
         wanted: Sequence[Topic[Any]],
         quarantine: Quarantine,
         counts: BusCounts,
+        clock: Clock,
     ) -> None:
         self._incoming = incoming
         self._wanted = wanted
         self._quarantine = quarantine
         self._counts = counts
+        self._clock = clock
+        self._unkept: list[tuple[Incoming, str]] = []
+        """What the disk has not taken; it stays with the broker until it has."""
         self._addresses: dict[str, Address[Any]] = {}
 
     def __aiter__(self) -> AsyncIterator[Delivery[Any]]:
@@ -227,6 +234,8 @@ class _Deliveries:
 
     async def __anext__(self) -> Delivery[Any]:
         while True:
+            if self._unkept:
+                await self._keep()
             incoming = await anext(self._incoming)
             if incoming.buried:
                 await self._put_aside(incoming, incoming.buried)
@@ -241,10 +250,21 @@ class _Deliveries:
             return Delivery(address, message, incoming, self._quarantine)
 
     async def _put_aside(self, incoming: Incoming, reason: str) -> None:
-        try:
-            await self._quarantine.put(incoming, reason[:_REASON_MAX])
-        except OSError as error:
-            get_log("broker").error("not put aside: it stays with the broker", why=str(error))
+        self._unkept.append((incoming, reason[:_REASON_MAX]))
+        await self._keep()
+        while len(self._unkept) >= _UNKEPT_MAX:  # else they take all that the broker sends unacknowledged
+            await self._clock.sleep(_KEEP_AGAIN_S * self._clock.speed)
+            await self._keep()
+
+    async def _keep(self) -> None:
+        """Put aside what waits for it, in its order, as far as the disk takes it."""
+        while self._unkept:
+            try:
+                await self._quarantine.put(*self._unkept[0])
+            except OSError as error:
+                get_log("broker").error("not put aside: it stays with the broker", why=str(error))
+                return
+            del self._unkept[0]
 
     def _find(self, name: str) -> Address[Any]:
         for topic in self._wanted:

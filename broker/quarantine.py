@@ -71,14 +71,14 @@ class Quarantine:
         Raises:
             OSError: it can't be kept; then it is not acknowledged either.
         """
-        self.count += 1
-        self._log.warning("message refused", topic=incoming.name, reason=reason)
         if self._folder is not None:
             now = self._clock.now()
             path = self._folder / f"{now:%Y-%m-%d}.jsonl"
             payload = base64.b64encode(incoming.payload).decode()
             line = msgspec.json.encode(Refusal(str(now), incoming.name, reason, payload)) + b"\n"
             await asyncio.get_running_loop().run_in_executor(None, _append, path, line, DAY_BYTES_MAX)
+        self.count += 1
+        self._log.warning("message refused", topic=incoming.name, reason=reason)
         await incoming.ack()
 
 

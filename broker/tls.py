@@ -8,6 +8,8 @@ from broker.errors import BusUrlError
 FILES = ("ca", "cert", "key")
 """A URL's options: who vouches for the broker, and who we are."""
 
+_EXPIRED = 10
+"""X509_V_ERR_CERT_HAS_EXPIRED."""
 _OTHER_NAME = {62, 64}
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 _NOT_OURS = "it does not accept our certificate: is there a ?cert=FILE, of this site and in its time?"
@@ -74,6 +76,8 @@ def what_failed(error: BaseException | None) -> str | None:
             what = error.verify_message.rstrip(".")
             if error.verify_code in _OTHER_NAME:
                 return f"its certificate is another broker's ({what}): name it as its certificate does"
+            if error.verify_code == _EXPIRED:
+                return "its certificate has expired: give it a new one, or set the clock right here"
             return f"its certificate is not trusted ({what}): give ?ca=FILE"
         if isinstance(error, ssl.SSLError) and error.reason is not None:
             return _REASONS.get(error.reason)

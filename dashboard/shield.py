@@ -4,6 +4,8 @@ from ipaddress import ip_address
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from runtime.armour import HEADERS
+
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -12,14 +14,6 @@ DOCS = "/docs"
 DOCS_POLICY = "frame-ancestors 'none'"
 """Swagger UI starts itself with a script inside its page."""
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-
-HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cache-control", b"no-cache"),
-)
 
 
 def is_loopback(host: str) -> bool:

@@ -19,7 +19,8 @@ class Follower:
     """Which files have lines that stand in the journal, and are not known to be on the disk.
 
     A round takes the files that have grown so far, and begins a new segment of the journal; when all of them
-    are synchronised, the segments before are dropped.
+    are synchronised, the segments before are dropped. A file that still fails when the round should be over
+    holds up none of them: its lines go on into the new segment, and it is in the next round.
 
     Args:
         journal: whose segments are dropped.
@@ -31,6 +32,8 @@ class Follower:
         self._mend = mend
         self._grown: dict[PurePath, DayFile] = {}
         self._round: dict[PurePath, DayFile] = {}
+        self._failed: set[PurePath] = set()
+        """Of the round."""
         self._in_round = False
         self._began_s: float | None = None
         self._last_s: float | None = None
@@ -57,6 +60,9 @@ class Follower:
             self._began_s = now_s
             self._begin_round()
         self._sync(SYNCS_PER_S)
+        is_over = self._began_s is not None and now_s - self._began_s >= ROUND_S
+        if self._in_round and is_over and self._round.keys() <= self._failed:
+            self._end_round()
 
     def finish(self) -> None:
         """Synchronise what is left and let go of the journal, if that is not too much."""
@@ -69,6 +75,7 @@ class Follower:
     def _begin_round(self) -> None:
         self._in_round = True
         self._round, self._grown = self._grown, {}
+        self._failed.clear()
         self._journal.begin_segment()
 
     def _sync(self, files_max: int) -> None:
@@ -78,10 +85,18 @@ class Follower:
             day = self._round.pop(path)
             if not self._is_synced(path, day, synced):
                 self._round[path] = day
+                self._failed.add(path)
         if self._in_round and not self._round:
-            with suppress(OSError):  # what is still there then goes with the next
-                self._journal.drop_old()
-            self._in_round = False
+            self._end_round()
+
+    def _end_round(self) -> None:
+        with suppress(OSError):  # what is still there then goes with the next
+            if self._round:
+                self._journal.carry(self._round.keys())
+            self._journal.drop_old()
+        self._grown = {**self._round, **self._grown}
+        self._round = {}
+        self._in_round = False
 
     def _is_synced(self, path: PurePath, day: DayFile, synced: set[Path]) -> bool:
         try:

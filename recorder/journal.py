@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple
 
@@ -71,6 +71,18 @@ class Journal:
             self._file.close()
             self._file = None
             self._old.append(self._path)
+
+    def carry(self, paths: Collection[PurePath]) -> None:
+        """Write what the old segments hold of some files into the newest, so that they need not stay for it.
+
+        Raises:
+            OSError: it does not all stand there: the old ones must stay.
+        """
+        for segment in self._old:
+            with segment.open("rb") as file:
+                for lines in _batches(file):
+                    if kept := [line for line in lines if line.path in paths]:
+                        self.append(kept)
 
     def drop_old(self) -> None:
         """Let go of all segments but the newest: what they hold is on the disk in its own files."""

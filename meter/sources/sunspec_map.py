@@ -5,6 +5,7 @@ Source: SunSpec Alliance information models 201-204 (integers and scale factors)
 
 import struct
 from collections.abc import Sequence
+from math import copysign
 from typing import NamedTuple
 
 from meter.source import Measured
@@ -44,7 +45,7 @@ class Model(NamedTuple):
     @property
     def wanted(self) -> int:
         """How many registers from its start hold what is read."""
-        return 23 if self.number in _INTEGER else 30
+        return 23 if self.number in _INTEGER else 36
 
 
 def measured(model: Model, registers: Sequence[int]) -> Measured | None:
@@ -57,14 +58,20 @@ def measured(model: Model, registers: Sequence[int]) -> Measured | None:
     phases = _PHASES[model.number % 10]
     if model.number in _FLOAT:
         power_w = _float(registers, 28)
+        powers = [_float(registers, 30 + 2 * i) for i in range(phases)]
         currents = [_float(registers, 4 + 2 * i) for i in range(phases)]
     else:
         power_w = _scaled(registers, 18, 22)
+        powers = [_scaled(registers, 19 + i, 22) for i in range(phases)]
         currents = [_scaled(registers, 3 + i, 6) for i in range(phases)]
     if power_w is None:
         return None
-    known = tuple(current for current in currents if current is not None)
-    return Measured(power_w, known if len(known) == phases else ())
+    # Some meters give a current without a sign: it has that of its phase's power, or of all.
+    signs = [power_w if power is None else power for power in powers]
+    known = [
+        copysign(current, sign) for current, sign in zip(currents, signs, strict=True) if current is not None
+    ]
+    return Measured(power_w, tuple(known) if len(known) == phases else ())
 
 
 def _scaled(registers: Sequence[int], at: int, scale_at: int) -> float | None:

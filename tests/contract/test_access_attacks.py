@@ -27,9 +27,9 @@ from contracts.messages import MeterReading, OperatorRequest
 from contracts.topics import DeliveryClass
 from runtime.clock import SystemClock
 from tests.access_probe import Probe, Refused, probe, until
-from tests.access_site import DEVICES, PROBER, Guarded
+from tests.access_site import A_DAY_S, DEVICES, PROBER, Guarded
 from tests.broker_life import LOOPBACK
-from wattbus.access.authority import new_authority
+from wattbus.access.authority import new_authority, server_identity
 from wattbus.access.roles import house_account
 
 REVOKED_WITHIN_S = 10.0
@@ -289,6 +289,25 @@ async def test_a_broker_of_another_authority_or_name_is_not_trusted(broker: Guar
     assert "its certificate is another broker's" in await why_not(
         broker.url("house.house-d", host="localhost")
     )
+
+
+@pytest.mark.parametrize("scheme", ["amqps", "mqtts"])
+async def test_a_broker_whose_certificate_has_expired_is_not_trusted(tmp_path: Path, scheme: str) -> None:
+    now = SystemClock().now()
+    authority = new_authority("test", now)
+    ca, old = tmp_path / "ca.crt", tmp_path / "old.pem"
+    ca.write_bytes(authority.certificate)
+    old.write_bytes(server_identity(authority, [LOOPBACK], now.after(-500 * A_DAY_S)).pem)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(old)
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, LOOPBACK, 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        line = await why_not(f"{scheme}://{LOOPBACK}:{port}?ca={ca}")
+    assert "its certificate has expired" in line
 
 
 @pytest.mark.parametrize("what", ["expired", "of another authority", "none"])

@@ -239,3 +239,20 @@ async def test_a_killed_broker_gives_back_every_confirmed_reading(rabbitmq: Brok
             while again[-1] != b"50":  # an acknowledgement that was under way may be lost
                 again += await take(kept, 1)
             assert set(again) >= {b"%d" % number for number in range(10, 51)}
+
+
+async def test_whatever_waits_on_a_link_that_is_lost_fails_as_one_that_is_lost(broker: Broker) -> None:
+    """aiormq rejects some of what waits with a bare Exception: it must not end a service."""
+    async with (
+        proxy_to(broker.ports["amqp"]) as proxy,
+        open_amqp(through(proxy, broker), client="test", wait_s=0) as transport,
+        transport.subscribe(READINGS, "reader"),
+    ):
+        for _ in range(3):
+            await until(transport, connected=True)
+            waiting = [asyncio.create_task(transport.publish(reading(number))) for number in range(300)]
+            await asyncio.sleep(0.02)
+            proxy.cut()
+            declaring = asyncio.create_task(transport.declare(READINGS, "another"))
+            outcomes = await asyncio.gather(*waiting, declaring, return_exceptions=True)
+            assert {type(outcome) for outcome in outcomes if outcome is not None} <= {BusUnavailableError}

@@ -114,3 +114,19 @@ async def test_from_mosquitto_to_rabbitmq_and_over_a_restart_of_the_bridge(
                 life.stop()
                 await running
                 assert bridge.carried == 50
+
+
+def test_without_pv_no_queue_is_made_that_nobody_reads() -> None:
+    async def main(clock: VirtualClock) -> None:
+        (source, _), (target, far) = memory_bus(clock), memory_bus(clock)
+        life = Lifecycle()
+        bridge = BridgeService([], source, target, clock, life, has_pv=False)
+        running = asyncio.create_task(bridge.run())
+        await clock.sleep(0.1)
+        await source.publish(topics.METER_READING.at(house="house-d", meter="main"), reading(1))
+        await clock.sleep(1)
+        life.stop()
+        await running
+        assert (far.backlog(topics.RECORDER), far.backlog(topics.PVSIM)) == (1, 0)
+
+    run_virtual(main)

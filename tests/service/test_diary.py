@@ -146,6 +146,16 @@ def test_without_a_time_the_last_that_was_heard_is_told(
         (["--at", "2023-01-01T00:00Z"], 1, "the last days there are: 2024-07-01"),
     ],
 )
+def test_what_is_asked_wrongly_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, words: str
+) -> None:
+    record(tmp_path)
+    assert explain([str(tmp_path), *arguments]) == code
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+
+
 def test_what_somebody_else_has_put_there_is_passed_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,16 +174,6 @@ def test_a_page_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.Capt
     page.with_name(f"{page.name}.gz").write_bytes(b"no gzip")
     assert explain([str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(f"wattbus: {page}: can't be read: ")
-
-
-def test_what_is_asked_wrongly_is_told_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, words: str
-) -> None:
-    record(tmp_path)
-    assert explain([str(tmp_path), *arguments]) == code
-    said = capsys.readouterr().err
-    assert words in said
-    assert said.count("\n") == 1
 
 
 def test_a_folder_without_a_diary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,3 +116,10 @@ def test_nothing_to_read_is_said(tmp_path: Path) -> None:
                 write(tmp_path / "b" / "one.csv", "timestamp,meter_w"),
             ]
         )
+
+
+def test_a_meter_at_the_grid_connection_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "net.csv", "timestamp,meter_w", *rows(100, -1500, 200))
+    (source,) = find([path])
+    with pytest.raises(SeriesError, match="down to -1500 W: that meter stands at the grid connection"):
+        read(source)

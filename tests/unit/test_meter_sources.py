@@ -24,16 +24,16 @@ def signed(value: int) -> int:
 def test_a_sunspec_meter_of_integers_is_scaled() -> None:
     registers = [203, 105, *[0] * 21]
     registers[3:7] = [123, 45, 6, signed(-1)]
-    registers[18], registers[22] = signed(-2304), signed(-1)
-    assert measured(Model(203, 40069, 105), registers) == Measured(-230.4, (12.3, 4.5, 0.6))
-    registers[18], registers[22] = 23, 2
+    registers[18:23] = [signed(-2304), 10, signed(-2000), signed(-314), signed(-1)]
+    assert measured(Model(203, 40069, 105), registers) == Measured(-230.4, (12.3, -4.5, -0.6))
+    registers[18:23] = [23, 23, 0, 0, 2]
     assert measured(Model(201, 40069, 105), registers) == Measured(2300.0, (12.3,))
     registers[18] = 0x8000  # its mark for "not known"
     assert measured(Model(203, 40069, 105), registers) is None
 
 
 def test_a_sunspec_meter_of_floats_is_read_as_it_stands() -> None:
-    registers = [212, 124, *[0] * 28]
+    registers = [212, 124, *[0] * 34]
     registers[28:30] = struct.unpack(">HH", struct.pack(">f", -1234.5))
     assert measured(Model(212, 40069, 124), registers) == Measured(-1234.5, (0.0, 0.0))
     registers[4:6] = struct.unpack(">HH", struct.pack(">f", float("nan")))
@@ -42,7 +42,7 @@ def test_a_sunspec_meter_of_floats_is_read_as_it_stands() -> None:
 
 @given(
     st.sampled_from([*range(201, 205), *range(211, 215)]),
-    st.lists(st.integers(0, 0xFFFF), min_size=30, max_size=30),
+    st.lists(st.integers(0, 0xFFFF), min_size=36, max_size=36),
 )
 def test_whatever_stands_in_the_registers_is_a_finite_power_or_none(
     number: int, registers: list[int]
@@ -72,7 +72,9 @@ def test_a_damaged_telegram_is_refused() -> None:
 
 def test_a_damaged_telegram_takes_no_other_with_it() -> None:
     text = telegram(used_kw=1.193, returned_kw=0.0)
-    assert Telegrams("5").feed(text.replace(b"01.193", b"91.193") + text) == [Measured(1193.0)]
+    assert Telegrams("5").feed(text.replace(b"01.193", b"91.193") + text) == [
+        Measured(1193.0, (0.0, 0.0, 0.0))
+    ]
 
 
 @given(

@@ -469,3 +469,34 @@ def test_segments_follow_one_another_by_their_numbers(tmp_path: Path) -> None:
         b"1\n",
         b"2\n",
     ]
+
+
+class Stuck(AppendFile):
+    """A file that its disk no longer takes, and reads no more."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._is_bad = "house-bad" in path.parts
+
+    def sync(self) -> None:
+        """Fail, if it is that one."""
+        if self._is_bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().sync()
+
+
+def test_a_file_that_never_gets_to_the_disk_does_not_make_the_journal_grow(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path, Stuck)
+    folder.write([entry(0, house="house-bad")])
+    for seq in range(10 * round(ROUND_S)):
+        folder.write([entry(seq, house="house-ok")])
+        folder.follow(float(seq))
+    segments = list(tmp_path.glob(".journal*"))
+    assert len(segments) <= 3
+    assert sum(path.stat().st_size for path in segments) < 200 * (2 * ROUND_S + 10)
+    assert folder.behind
+    folder.close()
+    (lost,) = tmp_path.rglob("house-bad/*/*.csv")
+    lost.unlink()
+    DataFolder(tmp_path).close()
+    assert lost.read_text().count("\n") == 2  # the header, and what the journal has kept for it

@@ -112,7 +112,7 @@ class Flows(NamedTuple):
 
 
 def days_of(load: Series, pv: Series | None, start: Instant, end: Instant, tick_s: float) -> Days:
-    """The recorded means [W] as a house's days; below zero is nothing.
+    """The recorded means [W] as a house's days.
 
     Args:
         load: consumption.

@@ -15,6 +15,8 @@ from energy.errors import SeriesError
 from energy.series import RECORDER_COLUMNS, Series, read_series
 
 LOAD, PV = "meter_w", "pv_w"
+LEAST_W = -100.0
+"""A meter of consumption shows no less, for all its noise."""
 
 
 class Source(NamedTuple):
@@ -94,11 +96,17 @@ def read(source: Source) -> Measured:
     """A house's load and production, those of several meters added up.
 
     Raises:
-        SeriesError: a file that can't be read; it is named, with the line.
+        SeriesError: a file that can't be read, named with its line; or no consumption was measured.
     """
     loads = [read_series(path, LOAD) for path in source.paths]
     pvs = [read_series(path, PV) for path in source.paths if _has_pv(path)]
-    return Measured(_sum(source, loads), _sum(source, pvs) if pvs else None)
+    load = _sum(source, loads)
+    if (least := min(load.values)) < LEAST_W:
+        raise SeriesError(
+            f"{source}: {LOAD} goes down to {least:.0f} W: that meter stands at the grid connection, and what "
+            "the house would have cost can be told from its consumption alone: give a file of that"
+        )
+    return Measured(load, _sum(source, pvs) if pvs else None)
 
 
 def _has_pv(path: Path) -> bool:
