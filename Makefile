@@ -30,7 +30,7 @@ floors: $(VENV)/.installed  ## import-linter: imports go down only
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.installed
-	$(BIN)/pytest -m "not fault" -n 2 --dist loadfile $(TESTS)
+	$(BIN)/pytest -m "not fault" -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-fault: $(VENV)/.installed  ## the long fault tests
 	$(BIN)/pytest -m fault

@@ -57,7 +57,7 @@ async def exported() -> dict[str, set[str]]:
     orchestrator = OrchestratorService(Layered(OrchestratorSettings(), {}), bus, clock, life, mark, None)
     shown = Store(None, Shown, Shown())
     names = {
-        "meter": of_source(MeterService(own, build(own, clock.now(), None), bus, clock, life).metrics),
+        "meter": of_source(MeterService(own, *build(own, clock, None), bus, clock, life).metrics),
         "der_controller": of_source(DerControllerService("house-a", {}, 1.0, bus, clock, life).metrics),
         "pvsim": of_source(
             PvsimService(
