@@ -103,8 +103,8 @@ def read(source: Source) -> Measured:
     load = _sum(source, loads)
     if (least := min(load.values)) < LEAST_W:
         raise SeriesError(
-            f"{source}: {LOAD} goes down to {least:.0f} W: that meter stands at the grid connection, and what "
-            "the house would have cost can be told from its consumption alone: give a file of that"
+            f"{source}: {LOAD} goes down to {least:.0f} W: that meter stands at the grid connection, and "
+            "what the house would have cost can be told from its consumption alone: give a file of that"
         )
     return Measured(load, _sum(source, pvs) if pvs else None)
 
