@@ -208,7 +208,7 @@ def _slice() -> list[Case]:
     return random.Random("bad input").sample(can, 200)
 
 
-@pytest.mark.parametrize("place", ["amqp", "mqtt-mosquitto"], indirect=True)
+@pytest.mark.parametrize("place", ["amqp"], indirect=True)
 async def test_over_a_real_broker_too(one: Client, other: Client, queue: str) -> None:
     chosen, good = _slice(), []
     async with other.bus.subscribe(topics.METER_READING, durable=queue) as deliveries, asyncio.timeout(60):
