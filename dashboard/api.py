@@ -17,7 +17,8 @@ from litestar.static_files import create_static_files_router
 from broker.errors import BusError
 from broker.port import Bus
 from contracts import topics
-from dashboard.asked import ID, BadRequestError, RequestBody, request_of
+from contracts.requests import ID, BadRequestError
+from dashboard.asked import RequestBody, request_of
 from dashboard.hub import WATCHERS_MAX, Hub
 from dashboard.model import Fleet
 from dashboard.recordings import MeterDays, NotRecordedError, RecordedDay, Recordings

@@ -6,16 +6,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from contracts.codec import decode_hook
 from contracts.instant import Instant
 from contracts.messages import OperatorRequest
-
-ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-"""An id, as OpenAPI writes patterns."""
-
-
-class BadRequestError(ValueError):
-    """What was sent is no request; the message says what of it."""
+from contracts.requests import ID, make_request
 
 
 class RequestBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,12 +30,4 @@ def request_of(body: RequestBody, house: str, request_id: str, now: Instant) -> 
         BadRequestError: a value out of its range, or a time without a timezone.
     """
     given = {name: getattr(body, name) for name in body.__struct_fields__}
-    fields = {**given, "house": house, "request_id": request_id, "issued_at": now}
-    try:
-        told = {
-            name: str(Instant.of(value)) if isinstance(value, datetime) else value
-            for name, value in fields.items()
-        }
-        return msgspec.convert(told, OperatorRequest, dec_hook=decode_hook)
-    except (ValueError, OverflowError) as error:
-        raise BadRequestError(str(error)) from error
+    return make_request({**given, "house": house, "request_id": request_id, "issued_at": now})

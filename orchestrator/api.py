@@ -16,7 +16,8 @@ from litestar.types import Guard
 from prometheus_client.registry import Collector
 
 from contracts.messages import OperatorRequest
-from orchestrator.bodies import ID, BadRequestError, ObjectivesBody, RequestBody, make_request, request_of
+from contracts.requests import ID, BadRequestError, make_request
+from orchestrator.bodies import ObjectivesBody, RequestBody, request_of
 from orchestrator.metrics import LoopCounts
 from orchestrator.model import HouseModel
 from orchestrator.requests import Done, Refused, Repeated

@@ -1,23 +1,16 @@
 """What is sent over HTTP to change something, and the request it becomes."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from contracts.codec import decode_hook
 from contracts.instant import Instant
 from contracts.messages import OperatorRequest
+from contracts.requests import ID, make_request
 
-ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-"""An id, as OpenAPI writes patterns."""
 Name = Annotated[str, Meta(pattern=ID)]
-
-
-class BadRequestError(ValueError):
-    """What was sent is no request; the message says what of it."""
 
 
 class ObjectivesBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,19 +65,3 @@ def request_of(body: RequestBody, house: str, request_id: str, now: Instant) -> 
             "issued_at": body.issued_at or now,
         }
     )
-
-
-def make_request(fields: Mapping[str, Any]) -> OperatorRequest:
-    """A request, checked as if it had come over the bus.
-
-    Raises:
-        BadRequestError: a value out of its range, or a time without a timezone.
-    """
-    try:
-        told = {
-            name: str(Instant.of(value)) if isinstance(value, datetime) else value
-            for name, value in fields.items()
-        }
-        return msgspec.convert(told, OperatorRequest, dec_hook=decode_hook)
-    except (ValueError, OverflowError) as error:
-        raise BadRequestError(str(error)) from error
