@@ -93,6 +93,11 @@ class DerModel:
             **self._device.telemetry(0.0),
         )
 
+    @property
+    def deadline_s(self) -> float | None:
+        """The monotonic time at which the command in force ends [s]; None: none is in force."""
+        return None if self._in_force is None else self._in_force.deadline_s
+
     def memory(self, now: Instant, verdict: Accept | None = None) -> DerMemory:
         """What to store now; with an accepted command, before it is applied."""
         mark = self._gate.mark if verdict is None else verdict.mark

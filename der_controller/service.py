@@ -1,6 +1,7 @@
 """Runs a house's DERs: telemetry every second, commands judged, stored, obeyed and acknowledged."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -57,6 +58,7 @@ class DerControllerService:
             der_id: topics.DER_TELEMETRY.at(house=house, der_id=der_id) for der_id in ders
         }
         self._following: dict[str, str] = {}
+        self._obeyed = asyncio.Event()
         self.unsent = 0
         self.answered: Counter[str] = Counter()
         """Commands, by what became of them."""
@@ -117,7 +119,9 @@ class DerControllerService:
                 der.store.save(der.model.memory(now, verdict))
             except StoreError as error:
                 return _refusal(command, now, f"its mark can't be stored: {error}")
-        return der.model.apply(verdict, self._clock.now(), self._clock.monotonic())
+        ack = der.model.apply(verdict, self._clock.now(), self._clock.monotonic())
+        self._obeyed.set()
+        return ack
 
     async def _speak(self) -> None:
         saved_at = self._clock.monotonic()
@@ -135,18 +139,38 @@ class DerControllerService:
                 self._save_all()
 
     async def _beats(self, step_s: float) -> AsyncIterator[Instant]:
-        """The aligned moments, one after the other.
+        """The aligned moments at which there is something to say or to see.
 
         Each wait is on the monotonic clock: a wall clock that is set back must not silence a DER for hours.
         """
         if self._clock.opens_at is not None:
             await self._clock.sleep_until(self._clock.opens_at)
-        await self._clock.sleep(-self._clock.now().unix_ms % round(step_s * 1000) / 1000)
+        await self._to_step(step_s)
         while True:
             beat = self._clock.now().after(step_s / 2).floor(step_s)
             yield beat
-            left_s = beat.after(step_s).seconds_since(self._clock.now())
-            await self._clock.sleep(min(max(left_s, 0.0), step_s))
+            self._obeyed.clear()
+            try:
+                async with self._clock.timeout(self._quiet_s(beat, step_s)):
+                    await self._obeyed.wait()
+            except TimeoutError:
+                continue
+            await self._to_step(step_s)
+
+    async def _to_step(self, step_s: float) -> None:
+        """Wait for the next multiple of a step."""
+        await self._clock.sleep(-self._clock.now().unix_ms % round(step_s * 1000) / 1000)
+
+    def _quiet_s(self, beat: Instant, step_s: float) -> float:
+        """For how long nothing will happen to a DER unless it obeys a command [s]."""
+        due_s = beat.floor(self._interval_s).after(self._interval_s).seconds_since(self._clock.now())
+        left_s = min(max(due_s, 0.0), self._interval_s)
+        monotonic_s = self._clock.monotonic()
+        for der in self._ders.values():
+            if (deadline_s := der.model.deadline_s) is not None:
+                steps = math.ceil(max(deadline_s - monotonic_s, 0.0) / step_s)
+                left_s = min(left_s, steps * step_s)
+        return left_s
 
     def _is_news(self, telemetry: DerTelemetry) -> bool:
         """Whether a DER has just fallen back to its safe state, or come back from it."""

@@ -30,6 +30,8 @@ class Sender:
         self._waiting: dict[object, Sequence[Posting]] = {}
         self._tasks: dict[object, asyncio.Task[None]] = {}
         self._since_s: dict[object, float] = {}
+        self.busy = asyncio.Event()
+        """Set while anything is on its way."""
         self.unsent = 0
         """Postings the broker did not take."""
         self.superseded = 0
@@ -46,6 +48,7 @@ class Sender:
     def _start(self, key: object) -> None:
         self._since_s[key] = self._clock.monotonic()
         self._tasks[key] = asyncio.create_task(self._run(key))
+        self.busy.set()
 
     async def _run(self, key: object) -> None:
         try:
@@ -61,6 +64,8 @@ class Sender:
             del self._tasks[key], self._since_s[key]
             if key in self._waiting:
                 self._start(key)
+            elif not self._tasks:
+                self.busy.clear()
 
     def give_up(self) -> None:
         """Drop what the broker has not confirmed in time, for newer ones to follow; called every second."""

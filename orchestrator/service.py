@@ -301,10 +301,19 @@ class OrchestratorService:
         address = self._address(topics.DER_COMMAND, command.house, command.der_id)
         self.sender.send((command.house, command.der_id), [(address, command)])
 
+    async def _looks(self) -> AsyncIterator[float]:
+        """Every second while anything is on its way or awaited: by how much the look comes late [s]."""
+        while True:
+            if not self._waiting:
+                await self.sender.busy.wait()
+            due_s = self._clock.monotonic() + RETRY_LOOK_S
+            await self._clock.sleep(RETRY_LOOK_S)
+            yield self._clock.monotonic() - due_s
+
     async def _retry(self) -> None:
         """Send again what has no answer, and count what gets none; beside the control loop."""
-        async for look in self._life.each(self._clock.every(RETRY_LOOK_S)):
-            if self._clock.now().seconds_since(look.at) > RETRY_LOOK_S:
+        async for late_s in self._life.each(self._looks()):
+            if late_s > RETRY_LOOK_S:
                 continue  # this process was held up: what was answered meanwhile is heard first
             self.sender.give_up()
             now_s = self._clock.monotonic()

@@ -52,6 +52,7 @@ class NaiveModel:
     """The control: does whatever was said last, for ever, and goes on with it after a restart."""
 
     kept_kw = SAFE_KW
+    deadline_s = None
 
     def __init__(self, der: DerModel) -> None:
         self._der = der
