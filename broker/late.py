@@ -6,13 +6,42 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from broker.bus import PlanesBus
+from broker.connect import open_bus
 from broker.errors import BusUnavailableError
 from broker.port import Delivery
-from contracts.messages import Message
+from contracts.messages import Message, Status
 from contracts.topics import Address, Topic
+from runtime.clock import Clock
 from runtime.metrics import Metric
+from runtime.settings import CommonSettings
 
 M = TypeVar("M", bound=Message)
+
+HEAD_START_S = 2.0
+"""What the connection gets before the first reading: a wrong URL or password is then all that is said."""
+
+
+@asynccontextmanager
+async def open_late_bus(
+    settings: CommonSettings, clock: Clock, *, client: str, presence: Address[Status]
+) -> AsyncIterator["LateBus"]:
+    """The bus the settings name, connected or not: for a source, which measures without a broker too.
+
+    Raises:
+        ExceptionGroup: of what `open_bus` raises, at any time.
+    """
+    late = LateBus()
+
+    async def connect() -> None:
+        async with open_bus(settings, clock, client=client, presence=presence) as bus:
+            late.arrive(bus)
+            await asyncio.Event().wait()  # until cancelled: then it takes its leave
+
+    async with asyncio.TaskGroup() as group:
+        connecting = group.create_task(connect())
+        await late.wait(HEAD_START_S)
+        yield late
+        connecting.cancel()
 
 
 class LateBus:

@@ -1,6 +1,5 @@
 """`wattbus meter`: settings, bus and service put together."""
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker.connect import open_bus, presence_of
-from broker.late import LateBus
+from broker.connect import presence_of
+from broker.late import open_late_bus
 from broker.outbox_file import OutboxDiskError, OutboxFile
 from meter.early import BELIEVED_FROM, measure_until
 from meter.model import MeterModel
@@ -24,9 +23,6 @@ from runtime.monitor import monitored
 from runtime.process import Context, launch
 from runtime.settings import Layered
 from runtime.store import Store
-
-HEAD_START_S = 2.0
-"""What the connection gets before the first reading: a wrong URL or password is then all that is said."""
 
 
 class Boots(msgspec.Struct, frozen=True):
@@ -51,10 +47,9 @@ async def serve(settings: Layered[MeterSettings], context: Context) -> None:
     """Run the service on the bus its settings name; it measures before it is connected, too."""
     own, clock = settings.base, context.clock
     source = source_of(own, clock)
-    bus = LateBus()
-    async with asyncio.TaskGroup() as group:
-        connecting = group.create_task(_connect(own, context, bus))
-        await bus.wait(HEAD_START_S)
+    presence = presence_of(own.house, "meter", own.meter)
+    client = f"meter-{own.house}-{own.meter}"
+    async with open_late_bus(own, clock, client=client, presence=presence) as bus:
         log = get_log("meter")
         ready = _Ready(own, clock, log)
         kept, early = await measure_until(ready, source, clock, context.life, own.interval_s, log)
@@ -64,7 +59,6 @@ async def serve(settings: Layered[MeterSettings], context: Context) -> None:
             service = MeterService(own, kept.model, source, bus, clock, context.life, kept.file, early)
             async with monitored(own, [bus.metrics, service.metrics], lambda: bus.ailing, log):
                 await service.run()
-        connecting.cancel()
 
 
 class Kept(NamedTuple):
@@ -96,14 +90,6 @@ class _Ready:
             self._said = why
             self._log.warning("readings wait in memory", why=why)
         return None
-
-
-async def _connect(own: MeterSettings, context: Context, late: LateBus) -> None:
-    presence = presence_of(own.house, "meter", own.meter)
-    client = f"meter-{own.house}-{own.meter}"
-    async with open_bus(own, context.clock, client=client, presence=presence) as bus:
-        late.arrive(bus)
-        await asyncio.Event().wait()  # until cancelled: then it takes its leave
 
 
 class Meter(NamedTuple):

@@ -5,8 +5,9 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from broker.connect import open_bus, presence_of
-from broker.port import Bus
+from broker.connect import presence_of
+from broker.late import LateBus, open_late_bus
+from broker.outbox_file import OutboxFile
 from plant.boots import next_boot
 from plant.settings import PlantSettings, access_of
 from runtime.logs import configure, get_log
@@ -47,20 +48,22 @@ async def serve(settings: Layered[PlantSettings], context: Context) -> None:
     boot = next_boot(own.state_dir / f"plant-{access.plant_id}.json")
     plant = own.model()
     async with _bus(own, access.plant_id, context) as bus:
-        service = PlantService(access.plant_id, boot, plant, own.interval, bus, clock, life)
+        path = own.state_dir / f"outbox-plant-{access.plant_id}.sqlite"
+        file = None if bus is None else OutboxFile(path)
+        service = PlantService(access.plant_id, boot, plant, own.interval, bus, clock, life, file)
         app = plant_api(own, access, plant, service.latest)
         async with serving(app, own.host, own.port, log), asyncio.TaskGroup() as group:
             group.create_task(service.run())
 
 
 @asynccontextmanager
-async def _bus(own: PlantSettings, plant_id: str, context: Context) -> AsyncIterator[Bus | None]:
+async def _bus(own: PlantSettings, plant_id: str, context: Context) -> AsyncIterator[LateBus | None]:
     """The bus of the URLs; without any, none: the plant is asked over HTTP alone."""
     if not (own.readings_url or own.live_url):
         yield None
         return
     presence = presence_of(plant_id, "plant", "main")
-    async with open_bus(own, context.clock, client=f"plant-{plant_id}", presence=presence) as bus:
+    async with open_late_bus(own, context.clock, client=f"plant-{plant_id}", presence=presence) as bus:
         yield bus
 
 

@@ -8,7 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Meta
 
-from broker.connect import open_bus, presence_of
+from broker.connect import presence_of
+from broker.late import open_late_bus
 from broker.outbox_file import OutboxFile
 from contracts.ids import Id
 from plant.boots import next_boot
@@ -129,7 +130,7 @@ async def serve(settings: Layered[PollerSettings], context: Context) -> None:
     boot = next_boot(own.state_dir / f"plant-poller-{target.plant_id}.json")
     presence = presence_of(target.plant_id, "plant", "poller")
     client = f"plant-poller-{target.plant_id}"
-    async with open_client() as http, open_bus(own, clock, client=client, presence=presence) as bus:
+    async with open_client() as http, open_late_bus(own, clock, client=client, presence=presence) as bus:
         asker = Asker(
             f"plant {target.plant_id}",
             target.endpoint,

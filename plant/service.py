@@ -3,6 +3,7 @@
 import asyncio
 
 from broker.outbox import Outbox
+from broker.outbox_file import OutboxFile
 from broker.port import Bus
 from contracts import topics
 from contracts.instant import Instant
@@ -26,6 +27,7 @@ class PlantService:
         bus: where readings go; None: HTTP alone.
         clock: its time.
         life: says when to stop.
+        file: keeps what the broker does not have over a restart; None keeps it in memory.
     """
 
     def __init__(
@@ -37,20 +39,17 @@ class PlantService:
         bus: Bus | None,
         clock: Clock,
         life: Lifecycle,
+        file: OutboxFile | None = None,
     ) -> None:
         self._plant_id = plant_id
         self._boot = boot
         self._plant = plant
         self._interval_s = interval_s
-        self._bus = bus
         self._clock = clock
         self._life = life
         self._log = get_log("plant")
         self._seq = 0
-        self._pending = None
-        if bus is not None:
-            address = topics.PLANT_READING.at(house=plant_id)
-            self._pending = Outbox(address, bus, clock, life, self._log)
+        self._outbox = None if bus is None else self._outbox_to(bus, file)
         self._latest = latest_of(plant, clock.now())
 
     def latest(self) -> Latest:
@@ -60,19 +59,20 @@ class PlantService:
     async def run(self) -> None:
         """Serve until stopped."""
         async with asyncio.TaskGroup() as group:
-            publishing = await self._begin(group)
+            if self._outbox is not None:
+                group.create_task(self._outbox.publish())
             async for tick in self._life.each(self._clock.every(self._interval_s)):
                 self._update(tick.at)
-            if self._pending is not None and publishing is not None:
-                self._pending.close()
-                await publishing
+            if self._outbox is not None:
+                self._outbox.close()
 
-    async def _begin(self, group: asyncio.TaskGroup) -> "asyncio.Task[None] | None":
-        if self._pending is None or self._bus is None:
-            return None
-        # Whoever reads them later finds them: the queue exists before the first reading.
-        await self._bus.declare(topics.PLANT_READING.of(house=self._plant_id), durable=topics.RECORDER)
-        return group.create_task(self._pending.publish())
+    def _outbox_to(self, bus: Bus, file: OutboxFile | None) -> Outbox:
+        async def declare() -> None:
+            """Whoever reads them later finds them: the queue exists before the first reading."""
+            await bus.declare(topics.PLANT_READING.of(house=self._plant_id), durable=topics.RECORDER)
+
+        address = topics.PLANT_READING.at(house=self._plant_id)
+        return Outbox(address, bus, self._clock, self._life, self._log, file=file, prepare=declare)
 
     def _update(self, at: Instant) -> None:
         plant = self._plant
@@ -84,8 +84,8 @@ class PlantService:
             f"Available={mw(plant.available_w):g} MW"
         )
         self._seq += 1
-        if self._pending is not None:
-            self._pending.add(
+        if self._outbox is not None:
+            self._outbox.add(
                 PlantReading(
                     house=self._plant_id,
                     boot=self._boot,

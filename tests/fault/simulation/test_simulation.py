@@ -15,7 +15,7 @@ from tests.fault.simulation.plan import FAULTS_MIN, LASTS_S, PARTS, Plan, plan_o
 from tests.fault.simulation.services import READ_S
 from tests.fault.simulation.world import Outcome, simulate_plan
 
-SEEDS, A_BLOCK = 250, 50
+SEEDS, A_BLOCK = 500, 50
 SEEDS_LONG = 10_000
 CONTROL_SEEDS = range(1, 11)
 
