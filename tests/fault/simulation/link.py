@@ -219,11 +219,12 @@ class Reader:
         self._held.append(arrival)
 
     def _mix(self, binding: int) -> None:
+        if binding != self.binding:
+            return  # of before a cut: what is held now is another's
         held, self._held = self._held, []
-        if binding == self.binding:
-            self._rng.shuffle(held)
-            for arrival in held:
-                self.hand_over(arrival)
+        self._rng.shuffle(held)
+        for arrival in held:
+            self.hand_over(arrival)
 
     def hand_over(self, arrival: "Arrival") -> None:
         if arrival.binding == self.binding:

@@ -52,6 +52,10 @@ def test_no_seed_breaks_a_promise(first: int, many: Many) -> None:
     assert seen["fell safe"] > A_BLOCK / 2
 
 
+def test_what_is_held_back_when_the_link_is_cut_comes_again(many: Many) -> None:
+    judge(many([520, 669, 715, 719, 906, 994]))  # lost by the link itself once, which no part could mend
+
+
 @pytest.mark.fault
 @pytest.mark.timeout(6 * 3600)
 def test_no_seed_of_many_breaks_a_promise(many: Many) -> None:
