@@ -34,6 +34,8 @@ ROUNDS = 3
 METERS = (100, 1_000, 10_000)
 COMPARED = 3
 """So many meters where it is compared with others."""
+NEW_METERS = 1_000
+"""Of which the first row makes a file, of ten."""
 RATIO = 0.6
 """Of the bare consumer's rate, to reach."""
 OUTAGE_METERS, DRAINED_PER_S = 100, 2_000
@@ -99,8 +101,8 @@ async def _bare(url: str, rows: int) -> float:
         return rows / (time.perf_counter() - began)
 
 
-async def _recorded(url: str, rows: int, meters: int) -> float:
-    """Rows a second that are durable and acknowledged, once each meter has its file."""
+async def _recorded(url: str, rows: int, known: int) -> float:
+    """Rows a second that are durable and acknowledged, from the row `known` on."""
     clock, life = SystemClock(), Lifecycle()
     folder = Path(tempfile.mkdtemp(prefix="wattbus-bench-", dir=os.environ.get("WATTBUS_BENCH_DIR")))
     try:
@@ -110,7 +112,7 @@ async def _recorded(url: str, rows: int, meters: int) -> float:
             )
             recorder = RecorderService(RecorderSettings(data_dir=folder), bus, clock, life)
             serving = asyncio.create_task(recorder.run())
-            await _until(recorder, meters, serving)
+            await _until(recorder, known, serving)
             began, first = time.perf_counter(), recorder.rows_written
             await _until(recorder, rows, serving)
             took_s = time.perf_counter() - began
@@ -127,7 +129,8 @@ async def _until(recorder: RecorderService, rows: int, serving: asyncio.Task[Non
         await asyncio.sleep(0.01)
 
 
-def _rate(broker: Broker, meters: int, rows: int, *, bare: bool) -> float:
+def _rate(broker: Broker, meters: int, rows: int, *, bare: bool, new: bool = False) -> float:
+    """Rows a second; the recorder's once each meter has its file, or of a day that is `new`."""
     with vhost(broker) as mine:
         url = mine.amqp_url
         assert url is not None  # noqa: S101 - RabbitMQ speaks AMQP
@@ -135,7 +138,7 @@ def _rate(broker: Broker, meters: int, rows: int, *, bare: bool) -> float:
         allowed = os.sched_getaffinity(0)
         pin_to_one_core()
         try:
-            return asyncio.run(_bare(url, rows) if bare else _recorded(url, rows, meters))
+            return asyncio.run(_bare(url, rows) if bare else _recorded(url, rows, 1 if new else meters))
         finally:
             os.sched_setaffinity(0, allowed)
 
@@ -161,6 +164,10 @@ def main() -> None:
                 rate = _rate(broker, meters, max(ROWS, 2 * meters), bare=False)
                 beside = f"to reach after an outage: {DRAINED_PER_S}" if meters == OUTAGE_METERS else ""
                 report(f"recorder, durable, {meters} meters", rate, "rows/s", beside)
+            bare = _rate(broker, NEW_METERS, ROWS, bare=True)
+            rate = _rate(broker, NEW_METERS, ROWS, bare=False, new=True)
+            beside = f"{rate / bare:.2f} of aio-pika alone"
+            report(f"recorder, durable, {NEW_METERS} meters, making their files", rate, "rows/s", beside)
             print("Telegraf is not measured: it is in none of the package registries that this uses.")
     except Missing as missing:
         report(f"not measured: {missing}", 0.0, "rows/s")

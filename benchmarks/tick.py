@@ -158,10 +158,11 @@ async def _small(*, http: bool) -> None:
         await service.sender.idle()
     if http:
         from orchestrator.api import orchestrator_api
+        from runtime.door import Door
         from runtime.http import serving
         from runtime.logs import get_log
 
-        app = orchestrator_api(service, SystemClock(), "", lambda: "")
+        app = orchestrator_api(service, SystemClock(), Door(), lambda: "")
         async with serving(app, "127.0.0.1", 0, get_log("orchestrator")):
             print(_rss_mb())
         return

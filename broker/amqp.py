@@ -11,23 +11,21 @@ import asyncio
 import itertools
 import logging
 import math
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage
-from aio_pika.connection import make_url
+from aio_pika.exceptions import DeliveryError
 from aiormq.abc import AbstractChannel as UnderlayChannel
-from yarl import URL
 
 from broker.acks import Acks
 from broker.amqp_errors import translated
+from broker.amqp_url import read_url
 from broker.backoff import may_pass, redact, wait_for_broker
-from broker.errors import BusError, BusUnavailableError, BusUrlError, TopologyError
+from broker.errors import BusError, BusUnavailableError, TopologyError
 from broker.inbox import Inbox
-from broker.tls import FILES, context_of
 from broker.topology import (
     DEAD,
     EXCHANGE,
@@ -37,20 +35,22 @@ from broker.topology import (
     declare_live_queue,
     key_of,
     name_of,
+    publishes_to,
     queue_of,
     why_buried,
 )
-from broker.transport import Filter, Incoming, Outgoing
+from broker.transport import Filter, Incoming, Outgoing, matches
 from contracts.topics import DeliveryClass
 from runtime.logs import Log, get_log
 
 PREFETCH = 1000
 """Unacknowledged messages a durable reader takes at a time."""
 
+NAMES_MAX = 10_000
+"""Names that a live subscriber remembers as asked for, or not."""
+
 CONNECT_WITHIN_S = 10.0
 ANSWER_WITHIN_S = 10.0
-HEARTBEAT_S = 3
-"""aiormq gives up after three missed ones and their grace: a dead peer is seen within 13 s."""
 
 # Their lines name the user and carry tracebacks; whatever matters is said in ours.
 for _library in ("aio_pika", "aiormq"):
@@ -63,7 +63,8 @@ async def open_amqp(url: str, *, client: str, wait_s: float) -> AsyncIterator["A
 
     Args:
         url: `amqp://user:password@host:port/vhost`, or `amqps://...?ca=FILE&cert=FILE&key=FILE`; with a
-            certificate and no user, the certificate says who it is.
+            certificate and no user, the certificate says who it is; `account=NAME` says that it is one
+            of docs/access.md, for which the operator has made everything.
         client: the name the broker shows for the connection.
         wait_s: how long to wait for a broker that is not there [real s].
 
@@ -81,26 +82,12 @@ async def open_amqp(url: str, *, client: str, wait_s: float) -> AsyncIterator["A
         await transport.close()
 
 
-def _read_url(url: str, client: str, where: str) -> tuple[URL, ssl.SSLContext | None]:
-    # Not all that aiormq would take: `?no_verify_ssl=1` checks nobody.
-    address = make_url(url)
-    files = dict(address.query)
-    if unknown := [option for option in files if option not in FILES]:
-        raise BusUrlError(f"{where}: ?{unknown[0]}= is none of ca, cert, key")
-    is_encrypted = address.scheme == "amqps"
-    if files and not is_encrypted:
-        raise BusUrlError(f"{where}: ?{next(iter(files))}= is for amqps, which amqp is not")
-    options = {"heartbeat": str(HEARTBEAT_S), "name": client}
-    if "cert" in files and address.user is None:
-        options["auth"] = "external"
-    return address.with_query(options), context_of(where, files) if is_encrypted else None
-
-
 class _Link:
     """One life of the connection, and the exchanges published to through it."""
 
-    def __init__(self, connection: aio_pika.Connection) -> None:
+    def __init__(self, connection: aio_pika.Connection, account: str) -> None:
         self.connection = connection
+        self._account = account
         self.lost = asyncio.Event()
         self.readings: AbstractExchange
         self.confirmed: AbstractExchange
@@ -109,14 +96,21 @@ class _Link:
     async def open(self) -> None:
         """Make the exchanges, and the channels to publish on."""
         self.connection.close_callbacks.add(self.lose)
-        await declare_exchanges(self.connection)
+        if not self._account:
+            await declare_exchanges(self.connection)
+        live, readings = (publishes_to(exchange, self._account) for exchange in (EXCHANGE, READINGS))
         confirming = await self.connection.channel(publisher_confirms=True, on_return_raises=True)
-        self.confirmed = await confirming.get_exchange(EXCHANGE, ensure=False)
-        self.readings = await confirming.get_exchange(READINGS, ensure=False)
+        self.confirmed = await confirming.get_exchange(live, ensure=False)
+        self.readings = await confirming.get_exchange(readings, ensure=False)
         silent = await self.connection.channel(publisher_confirms=False)
-        self.unconfirmed = await silent.get_exchange(EXCHANGE, ensure=False)
+        self.unconfirmed = await silent.get_exchange(live, ensure=False)
         self.needs(confirming)
         self.needs(silent)
+
+    async def declare(self, filters: tuple[Filter, ...], durable: str) -> None:
+        """Make a durable reader's queue, unless the operator has."""
+        if not self._account:
+            await declare_durable_queue(self.connection, filters, durable)
 
     def needs(self, channel: AbstractChannel) -> None:
         """From now on the link counts as lost when this channel is."""
@@ -136,7 +130,7 @@ class AmqpTransport:
 
     def __init__(self, url: str, client: str) -> None:
         self._where = redact(url)
-        self._url, self._tls = _read_url(url, client, self._where)
+        self._target = read_url(url, client, self._where)
         self._client = client
         self._log = get_log("broker")
         self._link: _Link | None = None
@@ -154,7 +148,7 @@ class AmqpTransport:
 
     @property
     def dropped(self) -> int:
-        """How many live messages its present subscribers were too slow for."""
+        """How many live messages its present subscribers were too slow for, or had not asked for."""
         return sum(subscription.dropped for subscription in self._subscriptions)
 
     async def open(self, wait_s: float) -> None:
@@ -198,7 +192,7 @@ class AmqpTransport:
         link = self._up()
         with translated(self._where):
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                await declare_durable_queue(link.connection, filters, durable)
+                await link.declare(filters, durable)
 
     async def _publish_reading(self, link: _Link, out: Outgoing) -> None:
         if out.is_news:
@@ -231,7 +225,12 @@ class AmqpTransport:
         )
         with translated(out.name if keep else self._where):
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                await exchange.publish(message, key_of(out.name), mandatory=keep)
+                try:
+                    await exchange.publish(message, key_of(out.name), mandatory=keep)
+                except DeliveryError:
+                    # No live queue of ours refuses anything: one that does has been bound beside them.
+                    if keep:
+                        raise
 
     def _up(self) -> _Link:
         if self._broken is not None:
@@ -242,10 +241,10 @@ class AmqpTransport:
         return link
 
     async def _connect(self) -> _Link:
-        connection = aio_pika.Connection(self._url, ssl_context=self._tls)
-        link = _Link(connection)
+        connection = aio_pika.Connection(self._target.url, ssl_context=self._target.tls)
+        link = _Link(connection, self._target.account)
         try:
-            with translated(self._where, user=self._url.user):
+            with translated(self._where, user=self._target.url.user):
                 await connection.connect(timeout=CONNECT_WITHIN_S)
                 async with asyncio.timeout(ANSWER_WITHIN_S):
                     await link.open()
@@ -292,6 +291,9 @@ class _Subscription(Inbox):
         self._channel: AbstractChannel | None = None
         self._acks: Acks | None = None
         self._left = False
+        # RabbitMQ before 4.1 lets a header add keys that its sender may not publish to.
+        self._is_asked_for = lru_cache(NAMES_MAX)(partial(_takes, filters))
+        self._has_strays = False
 
     async def open(self, link: _Link) -> None:
         """Bind and consume, on a channel of this link."""
@@ -330,7 +332,7 @@ class _Subscription(Inbox):
         if self._durable is not None:
             await channel.set_qos(prefetch_count=PREFETCH)
             self._acks = acks = Acks(partial(self._acknowledge, underlay), self._log)
-            await declare_durable_queue(link.connection, self._filters, self._durable)
+            await link.declare(self._filters, self._durable)
             queue = await channel.get_queue(queue_of(self._durable), ensure=False)
             await (await channel.get_queue(DEAD, ensure=False)).consume(partial(self._exhume, acks))
             await queue.consume(partial(self._take, acks))
@@ -340,7 +342,14 @@ class _Subscription(Inbox):
         link.needs(channel)
 
     async def _take(self, acks: Acks | None, message: AbstractIncomingMessage) -> None:
-        self.put(_AmqpIncoming(message, acks))
+        incoming = _AmqpIncoming(message, acks)
+        if self._durable is not None or self._is_asked_for(incoming.name):
+            self.put(incoming)
+            return
+        if not self._has_strays:
+            self._log.warning("dropped what names us in a CC or BCC header", topic=incoming.name)
+        self._has_strays = True
+        self._lose(1)
 
     async def _exhume(self, acks: Acks, message: AbstractIncomingMessage) -> None:
         self.put(_AmqpIncoming(message, acks, buried=why_buried(message.headers)))
@@ -351,6 +360,10 @@ class _Subscription(Inbox):
 
     def _lose(self, messages: int) -> None:
         self.dropped += messages
+
+
+def _takes(filters: tuple[Filter, ...], name: str) -> bool:
+    return any(matches(one.pattern, name) for one in filters)
 
 
 class _AmqpIncoming:

@@ -55,7 +55,11 @@ def _refusal(error: Exception, where: str, user: str | None) -> BusError | None:
         case ProbableAuthenticationError() | AuthenticationError():
             who = f"user {user}: check user and password" if user else "our certificate: is it revoked?"
             return BusRefusedError(f"{where}: the broker refused {who}")
-        case ConnectionNotAllowed() | ChannelAccessRefused():
+        case ChannelAccessRefused():
+            return BusRefusedError(
+                f"{where}: the broker refused: {error}: see docs/access.md, and ?account= there"
+            )
+        case ConnectionNotAllowed():
             return BusRefusedError(f"{where}: the broker refused: {error}")
         case ConnectionClosed(args=(int(code), *said)) if code == _NOT_ALLOWED:
             return BusRefusedError(f"{where}: the broker refused: {' '.join(map(str, said))}")

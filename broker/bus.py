@@ -84,7 +84,7 @@ class PlanesBus:
         dropped = {"live": self._live.dropped}
         if self._readings is not self._live:
             dropped["readings"] = self._readings.dropped
-        late = "LIVE messages that could not be sent, or came faster than they were read."
+        late = "LIVE messages that could not be sent, came unasked, or faster than they were read."
         yield counters("wattbus_dropped", late, "plane", dropped)
         shown = "Readings that are safe, but could not be shown on the live plane."
         yield counter("wattbus_not_shown", shown, self.not_shown)
@@ -187,7 +187,9 @@ class PlanesBus:
             return
         async with self._answering_begins:
             if self._answering is None:
-                requests = await self._open.enter_async_context(self.subscribe(topics.STATE_GET))
+                requests = await self._open.enter_async_context(
+                    self.subscribe(topics.STATE_GET.of(house=topics.SITE))
+                )
                 self._answering = asyncio.create_task(self._answer(requests))
 
     async def _answer(self, requests: AsyncIterator[Delivery[Any]]) -> None:

@@ -1,7 +1,7 @@
 """The outbox of one source: each message stays in it until the broker has it, over outages and restarts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
 from broker.outbox_file import OutboxFile
@@ -14,6 +14,7 @@ from contracts.topics import Address
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
 from runtime.logs import Log
+from runtime.metrics import Metric, counter, gauge
 
 UNKEPT_MAX = 10_000
 """Readings kept in memory while the disk does not take them."""
@@ -95,6 +96,14 @@ class Outbox:
     def waiting(self) -> int:
         """Messages accepted, and not known to be at the broker."""
         return len(self._pipe) + (0 if self._keeper is None else self._keeper.behind)
+
+    def metrics(self) -> Iterator[Metric]:
+        """What it counts, for Prometheus."""
+        waiting = "Readings and alerts the broker does not have yet."
+        yield gauge("wattbus_outbox_messages", waiting, self.waiting)
+        yield counter("wattbus_confirmed", "Readings and alerts the broker has.", self.published)
+        lost = "Readings that could not be kept: their numbers are missing for good."
+        yield counter("wattbus_refused", lost, self.refused)
 
     def add(self, reading: Any) -> bool:  # noqa: ANN401 - a reading of any kind
         """Take a reading, whether a broker is there or not; False if it is refused."""

@@ -5,15 +5,15 @@ wattbus.readings ---> wattbus.recorder, wattbus.pvsim, ...   one for each durabl
                         v
 wattbus.dead -------> wattbus.dead                           its durable readers put it into quarantine
 wattbus ------------> a queue for each who only looks
+
+An account of docs/access.md publishes to exchanges of its own, `wattbus.from.ACCOUNT` and
+`wattbus.readings.from.ACCOUNT`, from which no more than it may say goes on. The operator has made all of it.
 """
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue, HeadersType
-from aiormq.exceptions import ChannelAccessRefused
 from pamqp.common import FieldTable
 
 from broker.transport import LIVE_BYTES_MAX, LIVE_QUEUE_MAX, Filter
@@ -51,7 +51,7 @@ _DIFFERS = re.compile(
 
 async def declare_exchanges(connection: AbstractConnection) -> None:
     """Those that hand on by topic."""
-    async with _unless_forbidden(connection) as channel:
+    async with connection.channel() as channel:
         for name in (EXCHANGE, READINGS):
             await channel.declare_exchange(name, ExchangeType.TOPIC, durable=True)
 
@@ -60,25 +60,21 @@ async def declare_durable_queue(
     connection: AbstractConnection, filters: tuple[Filter, ...], durable: str
 ) -> None:
     """The queue of one durable reader, which keeps these names; and where it buries its dead."""
-    async with _unless_forbidden(connection) as channel:
+    async with connection.channel() as channel:
         dead = await channel.declare_exchange(DEAD, ExchangeType.FANOUT, durable=True)
         await (await channel.declare_queue(DEAD, durable=True, arguments=KEEPING)).bind(dead)
         queue = await channel.declare_queue(queue_of(durable), durable=True, arguments=DURABLE)
         await _bind(queue, READINGS, filters)
 
 
-@asynccontextmanager
-async def _unless_forbidden(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
-    """A channel to declare on; who may not declare finds what the operator has made (docs/access.md).
+def publishes_to(exchange: str, account: str) -> str:
+    """The exchange that an account publishes to; what it may say goes on from there to the one that is heard.
 
-    Not asked for: RabbitMQ 4.3.0 allows no passive declaration without the right to declare. What is missing
-    all the same is told to whoever publishes to it or reads from it.
+    Args:
+        exchange: EXCHANGE or READINGS.
+        account: of docs/access.md; empty: one that may say everything.
     """
-    try:
-        async with connection.channel() as channel:
-            yield channel
-    except ChannelAccessRefused:
-        return
+    return f"{exchange}.from.{account}" if account else exchange
 
 
 def queue_of(durable: str) -> str:

@@ -11,6 +11,7 @@ from broker.port import Bus
 from contracts.topics import SITE
 from dashboard.settings import DashboardSettings
 from runtime.clock import Clock
+from runtime.door import Doorman, open_door
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
 from runtime.needs import complain, missing
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def serve(settings: Layered[DashboardSettings], context: Context) -> None:
     """Run the service on the bus its settings name."""
     base, clock = settings.base, context.clock
-    base.read_token()  # what is wrong with it is said before the broker is disturbed
+    open_door(base)  # what is wrong with it is said before the broker is disturbed
     presence = presence_of(SITE, "dashboard", "main")
     # Two dashboards of one name would take the broker's connection from each other.
     client = f"dashboard-{secrets.token_hex(4)}"
@@ -70,7 +71,7 @@ async def page(
         max_export_kw: what a house may feed in.
 
     Raises:
-        UsageError: the address can't be bound, or the token can't be read.
+        UsageError: the address can't be bound, or a token can't be read.
     """
     # Imported here: a web server is not in every install, and --help does without.
     import asyncio
@@ -83,21 +84,20 @@ async def page(
     from dashboard.shield import Shield
     from runtime.http import serving
 
-    token = settings.read_token()
+    door = open_door(settings)
     fleet = Fleet(ZoneInfo(settings.timezone), max_export_kw)
     hello = {
         "timezone": settings.timezone,
         "speed": clock.speed,
         # Faster than real time, a second's delay on the way is a minute of the run.
         "stale_s": max(settings.stale_s, 3.0 * clock.speed),
-        "may_act": bool(token),
+        "may_act": door.tokens.has_site,
     }
     hub = Hub(fleet, hello)
     service = DashboardService(fleet, hub, bus, connected, clock, life)
-    app = dashboard_api(fleet, hub, Recordings(settings.data_dir), bus, connected, clock, token)
-    served = serving(
-        Shield(app, settings.service_host), settings.service_host, settings.service_port, get_log("dashboard")
-    )
+    app = dashboard_api(fleet, hub, Recordings(settings.data_dir), bus, connected, clock, door)
+    log, doorman = get_log("dashboard"), Doorman(door, settings.requests_per_s)
+    served = serving(Shield(app), settings.service_host, settings.service_port, log, doorman)
     async with served as port, asyncio.TaskGroup() as group:
         group.create_task(service.run())
         yield port

@@ -1,4 +1,4 @@
-"""The page over HTTP: its files, the stream of what happens, recorded days; actions with a token."""
+"""The page over HTTP: its files, the stream of what happens, recorded days; actions with the site's token."""
 
 import secrets
 from collections.abc import Callable
@@ -14,23 +14,23 @@ from litestar.params import Body, Parameter
 from litestar.response import File, Stream
 from litestar.static_files import create_static_files_router
 
-from broker.errors import BusError
+from broker.errors import BusError, BusRefusedError
 from broker.port import Bus
 from contracts import topics
 from contracts.requests import ID, BadRequestError
 from dashboard.asked import RequestBody, request_of
 from dashboard.hub import WATCHERS_MAX, Hub
 from dashboard.model import Fleet
-from dashboard.recordings import MeterDays, NotRecordedError, RecordedDay, Recordings
-from runtime.bearer import SECURITY, BearerGuard
+from dashboard.recordings import MeterDays, NotRecordedError, RecordedDay, Recordings, not_recorded
+from runtime.bearer import Guards, HttpRequest, signer
 from runtime.clock import Clock
+from runtime.door import Door
 from runtime.logs import get_log
-from runtime.web import refusals, web_app
+from runtime.refusals import refusals
+from runtime.token import Principal
+from runtime.web import web_app
 
 PAGE = Path(__file__).with_name("page")
-READ_ONLY = (
-    "no token is set, so the page only shows: set WATTBUS_DASHBOARD_TOKEN or --token-file to change things"
-)
 
 House = Annotated[str, Parameter(pattern=ID, description="which house")]
 Meter = Annotated[str, Parameter(pattern=ID, description="which meter")]
@@ -41,8 +41,7 @@ Wanted = Annotated[RequestBody, Body()]
 ONE_DAY = refusals(http_400="no id or no date", http_404="not recorded")
 ASKING = refusals(
     http_400="not as the schema has it",
-    http_401="no token, or a wrong one",
-    http_403="no token is set: the page only shows",
+    http_403="no token for it, or the broker lets the dashboard's account ask nothing in this name",
     http_404="no such house",
     http_409="a value that can't be, and why",
     http_503="a broker is away: nothing was asked",
@@ -70,7 +69,7 @@ def dashboard_api(
     bus: Bus,
     connected: Callable[[], bool],
     clock: Clock,
-    token: str,
+    door: Door,
 ) -> Litestar:
     """The application.
 
@@ -81,32 +80,34 @@ def dashboard_api(
         bus: where requests go.
         connected: whether the brokers are there right now.
         clock: the service's.
-        token: who shows it may ask for something; empty: nobody may.
+        door: who may see what, and ask for something.
     """
-    handlers = [*_page_routes(hub), _health(connected, clock), *_recording_routes(recordings)]
+    guards = Guards(door, "dashboard")
+    handlers = [*_page_routes(hub, guards), _health(connected, clock), *_recording_routes(recordings, guards)]
     app = web_app(
-        [*handlers, _asking(fleet, bus, clock, token)],
+        [*handlers, _asking(fleet, bus, clock, guards)],
         title="wattbus dashboard",
         description="A live page of every house: what it does, why, and what was planned.",
         log=get_log("dashboard"),
+        guards=guards,
     )
     schemas = app.openapi_schema.components.schemas or {}
     schemas[RequestBody.__name__].additional_properties = False  # which litestar does not tell
     return app
 
 
-def _page_routes(hub: Hub) -> list[Any]:
+def _page_routes(hub: Hub, guards: Guards) -> list[Any]:
     html = (PAGE / "index.html").read_bytes()
 
     @get("/", media_type=MediaType.HTML, include_in_schema=False, sync_to_thread=False)
     def page() -> bytes:
         return html
 
-    @get("/api/stream", include_in_schema=False)
-    async def stream(house: Shown = "") -> Stream:
+    @get("/api/stream", include_in_schema=False, **guards.reads())
+    async def stream(request: HttpRequest, house: Shown = "") -> Stream:
         if hub.watchers >= WATCHERS_MAX:
             raise HTTPException(status_code=503, detail=f"{WATCHERS_MAX} pages are open already: close one")
-        return Stream(hub.events(house), media_type="text/event-stream")
+        return Stream(hub.events(house, request.user), media_type="text/event-stream")
 
     files = create_static_files_router("/page", directories=[PAGE], include_in_schema=False)
     return [page, stream, files]
@@ -130,16 +131,17 @@ def _health(connected: Callable[[], bool], clock: Clock) -> Any:  # noqa: ANN401
     return health
 
 
-def _recording_routes(recordings: Recordings) -> list[Any]:
-    @get("/api/recordings", sync_to_thread=True)
-    def meters() -> list[MeterDays]:
+def _recording_routes(recordings: Recordings, guards: Guards) -> list[Any]:
+    @get("/api/recordings", sync_to_thread=True, **guards.reads())
+    def meters(request: HttpRequest) -> list[MeterDays]:
         """Every recorded meter, and its days."""
-        return recordings.meters()
+        return [one for one in recordings.meters() if request.user.sees(one.house)]
 
-    @get("/api/recordings/{house:str}/{meter:str}/{day:date}", sync_to_thread=True, responses=ONE_DAY)
-    def recorded(house: House, meter: Meter, day: Day) -> RecordedDay:
+    @get("/api/recordings/{house:str}/{meter:str}/{day:date}", sync_to_thread=True, **guards.reads(ONE_DAY))
+    def recorded(request: HttpRequest, house: House, meter: Meter, day: Day) -> RecordedDay:
         """One day of one meter, in five-minute means."""
         try:
+            _refuse_unseen(request.user, house, meter, day)
             return recordings.day(house, meter, day)
         except NotRecordedError as error:
             raise NotFoundException(str(error)) from error
@@ -147,12 +149,13 @@ def _recording_routes(recordings: Recordings) -> list[Any]:
     @get(
         "/api/recordings/{house:str}/{meter:str}/{day:date}/csv",
         sync_to_thread=True,
-        responses=ONE_DAY,
         media_type="text/csv",
+        **guards.reads(ONE_DAY),
     )
-    def csv(house: House, meter: Meter, day: Day) -> File:
+    def csv(request: HttpRequest, house: House, meter: Meter, day: Day) -> File:
         """One day of one meter, as the recorder wrote it."""
         try:
+            _refuse_unseen(request.user, house, meter, day)
             path = recordings.file(house, meter, day)
         except NotRecordedError as error:
             raise NotFoundException(str(error)) from error
@@ -161,37 +164,27 @@ def _recording_routes(recordings: Recordings) -> list[Any]:
     return [meters, recorded, csv]
 
 
-def _asking(fleet: Fleet, bus: Bus, clock: Clock, token: str) -> Any:  # noqa: ANN401 - a route handler
-    guard = BearerGuard(token) if token else _refuse_all
+def _refuse_unseen(who: Principal, house: str, meter: str, day: date) -> None:
+    if not who.sees(house):
+        raise not_recorded(house, meter, day)
 
-    @post(
-        "/api/houses/{house:str}/requests",
-        status_code=202,
-        guards=[guard],
-        security=SECURITY,
-        responses=ASKING,
-    )
-    async def ask(house: House, data: Wanted) -> Asked:
+
+def _asking(fleet: Fleet, bus: Bus, clock: Clock, guards: Guards) -> Any:  # noqa: ANN401 - a route handler
+    @post("/api/houses/{house:str}/requests", status_code=202, **guards.acts(ASKING))
+    async def ask(request: HttpRequest, house: House, data: Wanted) -> Asked:
         """Pause a house or a device, put it into its safe state, take that back, or say when a car leaves."""
         if house not in fleet.houses:
             raise NotFoundException(f"no house {house}")
+        user = signer(request.user, data.user, "dashboard")
         try:
-            request = request_of(data, house, f"dashboard-{secrets.token_hex(8)}", clock.now())
+            wanted = request_of(data, house, user, f"dashboard-{secrets.token_hex(8)}", clock.now())
         except BadRequestError as error:
             raise HTTPException(status_code=409, detail=str(error)) from error
         try:
-            await bus.publish(topics.OPERATOR_REQUEST.at(house=house, user=request.user), request)
+            await bus.publish(topics.OPERATOR_REQUEST.at(house=house, user=user), wanted)
         except BusError as error:
-            raise HTTPException(status_code=503, detail=f"not asked: {error}") from error
-        return Asked(request_id=request.request_id)
+            status = 403 if isinstance(error, BusRefusedError) else 503
+            raise HTTPException(status_code=status, detail=f"not asked: {error}") from error
+        return Asked(request_id=wanted.request_id)
 
     return ask
-
-
-async def _refuse_all(_connection: Any, _handler: Any) -> None:  # noqa: ANN401 - litestar's
-    """Without a token in the settings nobody asks for anything.
-
-    Raises:
-        PermissionDeniedException: always.
-    """
-    raise HTTPException(status_code=403, detail=READ_ONLY)

@@ -9,6 +9,7 @@ import msgspec
 from contracts.instant import Instant
 from dashboard.model import Fleet
 from dashboard.views import alerts_of, commands_of, day_of, row_of, services_of
+from runtime.token import SITE, Principal
 
 WATCHERS_MAX = 200
 
@@ -53,9 +54,12 @@ class Hub:
     def __init__(self, fleet: Fleet, hello: dict[str, Any]) -> None:
         self._fleet = fleet
         self._hello = event("hello", _encoder.encode(hello))
+        # A house's token changes nothing.
+        self._hello_house = event("hello", _encoder.encode({**hello, "may_act": False}))
         self._rows: dict[str, bytes] = {}
         self._cached = _Cached()
         self._beat = 0
+        self._changed: set[str] = set()
         self._changes = b""
         self._all = b""
         self._head = b""
@@ -69,7 +73,7 @@ class Hub:
     def beat(self, now: Instant, *, connected: bool) -> None:
         """Show what is new to everybody."""
         fleet = self._fleet
-        changed = fleet.take_changed()
+        changed = self._changed = fleet.take_changed()
         for name in changed:
             self._rows[name] = _encoder.encode(row_of(fleet.houses[name], now))
         services = services_of(fleet, now)
@@ -86,11 +90,12 @@ class Hub:
         self._closed = True
         self._wake()
 
-    async def events(self, house: str) -> AsyncIterator[bytes]:
+    async def events(self, house: str, who: Principal = SITE) -> AsyncIterator[bytes]:
         """What a watcher is sent until it leaves, or the service stops.
 
         Args:
             house: whose day and commands it wants to see too; may be one that is not there yet, or none.
+            who: which houses it sees.
 
         Raises:
             FullError: there are too many watchers.
@@ -99,7 +104,7 @@ class Hub:
             raise FullError(f"{WATCHERS_MAX} pages are open already: close one")
         self.watchers += 1
         try:
-            yield self._hello
+            yield self._hello if who.is_site else self._hello_house
             seen, sent = 0, dict[str, bytes]()
             while not self._closed:
                 if seen == self._beat:
@@ -108,19 +113,28 @@ class Hub:
                 is_next = 0 < seen == self._beat - 1
                 self.missed += self._beat - seen - 1 if seen else 0
                 seen = self._beat
-                yield self._changes if is_next else self._everything()
-                for name, encoded in self._details(house):
+                yield self._fleet_for(who, is_next=is_next)
+                for name, encoded in self._details(house, who):
                     if sent.get(name) is not encoded:
                         sent[name] = encoded
                         yield encoded
         finally:
             self.watchers -= 1
 
-    def _details(self, house: str) -> list[tuple[str, bytes]]:
+    def _fleet_for(self, who: Principal, *, is_next: bool) -> bytes:
+        if who.is_site:
+            return self._changes if is_next else self._everything()
+        names = self._changed if is_next else self._rows
+        return self._fleet_event([who.house] if who.house in names else [], full=not is_next)
+
+    def _details(self, house: str, who: Principal) -> list[tuple[str, bytes]]:
         """The events that are sent only when they have changed."""
         fleet, cached, now = self._fleet, self._cached, self._now
-        made = [("alerts", cached.of("alerts", fleet.alerts_version, "alerts", lambda: alerts_of(fleet)))]
-        known = fleet.houses.get(house)
+        alerts = cached.of(
+            f"alerts {who.house}", fleet.alerts_version, "alerts", lambda: alerts_of(fleet, who)
+        )
+        made = [("alerts", alerts)]
+        known = fleet.houses.get(house) if who.sees(house) else None
         if known is None or now is None:
             return made
         version = known.day.version, known.outlook_version

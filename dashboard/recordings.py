@@ -46,6 +46,11 @@ class NotRecordedError(Exception):
     """There is no such day."""
 
 
+def not_recorded(house: str, meter: str, day: date) -> NotRecordedError:
+    """The error of a day that is not there, or not for whoever asks: which, it does not tell."""
+    return NotRecordedError(f"{house}/{meter} has no recorded day {day}")
+
+
 class Recordings:
     """What a recorder has written; read only.
 
@@ -77,7 +82,7 @@ class Recordings:
         except ContractError as error:
             raise NotRecordedError(str(error)) from error
         if house.lower() in RESERVED_HOUSES or not path.is_file():
-            raise NotRecordedError(f"{house}/{meter} has no recorded day {day}")
+            raise not_recorded(house, meter, day)
         return path
 
     def day(self, house: str, meter: str, day: date) -> RecordedDay:

@@ -6,21 +6,13 @@ from typing import Annotated
 from msgspec import Meta
 
 from energy.zones import zone_of
-from runtime.settings import CommonSettings
-from runtime.token import read_token
+from runtime.door import ServedSettings
 
 
-class DashboardSettings(CommonSettings, frozen=True, kw_only=True):
+class DashboardSettings(ServedSettings, frozen=True, kw_only=True):
     """Where the page is served, what it may change, and where the recorded days stand."""
 
-    service_host: Annotated[str, Meta(min_length=1, description="address of the page")] = "127.0.0.1"
     service_port: Annotated[int, Meta(ge=1, le=65535, description="its port")] = 8080
-    token: Annotated[
-        str, Meta(max_length=500, description="who shows it may change things; empty: the page only shows")
-    ] = ""
-    token_file: Annotated[
-        Path | None, Meta(description="where the token stands instead, alone in a file")
-    ] = None
     data_dir: Annotated[Path, Meta(description="the recorder's folder of daily CSV files")] = Path("DATA")
     stale_s: Annotated[
         float, Meta(ge=1, le=3600, description="a device that was silent for so long looks stale")
@@ -31,11 +23,3 @@ class DashboardSettings(CommonSettings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         zone_of(self.timezone)
-
-    def read_token(self) -> str:
-        """The token that must be shown; empty if there is none.
-
-        Raises:
-            UsageError: its file can't be read, or is empty.
-        """
-        return read_token(self.token, self.token_file)

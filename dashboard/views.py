@@ -8,6 +8,7 @@ from dashboard.flows import BIN_S, Bin
 from dashboard.house import CAR, House, Sent
 from dashboard.model import Fleet
 from dashboard.outlook import PlanView, PriceView, price_view, prices_at
+from runtime.token import SITE, Principal
 
 
 class CommandView(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,8 +200,8 @@ def commands_of(house: House) -> list[CommandView]:
     return [_command(sent) for sent in reversed(house.sent)]
 
 
-def alerts_of(fleet: Fleet) -> list[AlertView]:
-    """The latest alerts of all houses, the newest first."""
+def alerts_of(fleet: Fleet, who: Principal = SITE) -> list[AlertView]:
+    """The latest alerts of the houses that `who` sees, the newest first."""
     return [
         AlertView(
             house=alert.house,
@@ -211,6 +212,7 @@ def alerts_of(fleet: Fleet) -> list[AlertView]:
             at=alert.timestamp.unix_ms,
         )
         for alert in reversed(fleet.alerts)
+        if who.sees(alert.house)
     ]
 
 

@@ -3,7 +3,7 @@
 import csv
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import fsum, isfinite
 from pathlib import Path
@@ -118,6 +118,15 @@ def read_series(path: Path, column: str) -> Series:
         files = sorted(path.glob("*.csv"))
         if not files:
             raise SeriesError(f"{path}: no .csv file in this directory")
+    return read_files(files, column)
+
+
+def read_files(files: Sequence[Path], column: str) -> Series:
+    """Read one column of several CSV files, one after the other; as `read_series` does.
+
+    Raises:
+        SeriesError: as there.
+    """
     rows: list[_Row] = []
     for file in files:
         rows.extend(_read_file(file, column))
@@ -128,12 +137,12 @@ def read_series(path: Path, column: str) -> Series:
                 f"{later.where}: time {fault}: {Instant.at_ms(later.at_ms)} "
                 f"after {Instant.at_ms(earlier.at_ms)} ({earlier.where})"
             )
-    return _series(path, column, rows)
+    return _series(files[0] if len(files) == 1 else files[0].parent, column, rows)
 
 
-def _series(path: Path, column: str, rows: list[_Row]) -> Series:
+def _series(where: Path, column: str, rows: list[_Row]) -> Series:
     if not rows:
-        raise SeriesError(f"{path}: no data in column {column}")
+        raise SeriesError(f"{where}: no data in column {column}")
     if len(rows) == 1:
         raise SeriesError(f"{rows[0].where}: one row only: a second one is needed to know the step")
     steps = Counter(later.at_ms - earlier.at_ms for earlier, later in pairwise(rows))

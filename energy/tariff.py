@@ -124,16 +124,6 @@ class Tariff(msgspec.Struct, frozen=True, kw_only=True):
         assert index is not None, "compile_tariff left an hour out"  # noqa: S101 - it refuses to
         return self.periods[index]
 
-    def price_at(self, instant: Instant) -> float:
-        """The import price at an instant, per kWh."""
-        if self.dynamic is not None and self.dynamic.covers(instant, 0.0):
-            return self.dynamic.at(instant)
-        return self.period_at(instant).import_price
-
-    def export_price(self, instant: Instant) -> float:
-        """What a kWh fed in earns at an instant."""
-        return _export(self.period_at(instant))
-
     def series(self, start: Instant, step_s: float, n: int) -> Prices:
         """The prices of `n` consecutive steps, each as at its start; a dynamic price is the step's mean."""
         starts = [start.after(i * step_s) for i in range(n)]

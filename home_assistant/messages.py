@@ -89,6 +89,12 @@ class DerState(Message, frozen=True, kw_only=True):
     decision: str | None = None
 
 
+CONFIGS = Topic(f"{PREFIX}/device/{{device}}/{{part}}/config", DeviceConfig, DeliveryClass.STATE)
+"""All configurations, for the brokers' rules: no broker tells a part of a level."""
+STATES = Topic(f"{PREFIX}/wattbus/{{house}}/{{part}}/state", Message, DeliveryClass.STATE)
+"""All values: HouseState or DerState."""
+
+
 def config_at(house: str, der_id: str | None = None) -> Address[DeviceConfig]:
     """Where a house, or a battery or car of it, is configured."""
     # A level for the house and one for the DER: two ids joined by a dash could be two others'.

@@ -57,7 +57,8 @@ async def serve(settings: Layered[MeterSettings], context: Context) -> None:
             await source.close()
         else:
             service = MeterService(own, kept.model, source, bus, clock, context.life, kept.file, early)
-            async with monitored(own, [bus.metrics, service.metrics], lambda: bus.ailing, log):
+            metrics = [bus.metrics, service.metrics]
+            async with monitored(own, metrics, lambda: bus.ailing or service.ailing, log):
                 await service.run()
 
 

@@ -23,6 +23,8 @@ from runtime.metrics import Metric, counter, gauge
 DAY_S = 86400.0
 SILENT_S = 30.0
 """A meter that has not answered for so long is worth an alert."""
+SAY_AGAIN_S = 600.0
+"""In the log, one that stays silent or comes and goes is not told of more often."""
 Severity = Literal["info", "warning", "critical"]
 
 
@@ -69,14 +71,11 @@ class MeterService:
         )
         self._alerts = 0
         self._silent_since_s: float | None = None
-        self._told_silent = False
+        self._said_s: float | None = None
+        self.ailing = ""
+        """Why the meter has been silent for long; empty: it has not."""
         self._early = early
         self.late_ticks = 0
-
-    @property
-    def published(self) -> int:
-        """Readings and alerts the broker has."""
-        return self._outbox.published
 
     @property
     def refused(self) -> int:
@@ -90,13 +89,11 @@ class MeterService:
 
     def metrics(self) -> Iterator[Metric]:
         """What it counts, for Prometheus."""
-        waiting = "Readings and alerts the broker does not have yet."
-        yield gauge("wattbus_outbox_messages", waiting, self.waiting)
-        yield counter("wattbus_confirmed", "Readings and alerts the broker has.", self.published)
-        lost = "Readings that could not be kept: their numbers are missing for good."
-        yield counter("wattbus_refused", lost, self.refused)
+        yield from self._outbox.metrics()
         late = "Beats skipped, because the one before took too long."
         yield counter("wattbus_late_ticks", late, self.late_ticks)
+        silent = "Since the meter fell silent; 0: it is heard."
+        yield gauge("wattbus_meter_silent_seconds", silent, self._silent_s)
 
     async def run(self) -> None:
         """Serve until stopped.
@@ -133,21 +130,29 @@ class MeterService:
         except MeterSilentError as error:
             self._silent(str(error))
             return None
-        if self._told_silent:
+        if self.ailing:
             self._alert("meter-heard", "the meter is heard again", "info")
-        if self._silent_since_s is not None:
-            self._log.info("meter heard again")
-        self._silent_since_s, self._told_silent = None, False
+            self._log.info("meter heard again", silent_s=round(self._silent_s))
+            self.ailing = ""
+        self._silent_since_s = None
         return measured
+
+    @property
+    def _silent_s(self) -> float:
+        return 0.0 if self._silent_since_s is None else self._clock.monotonic() - self._silent_since_s
 
     def _silent(self, why: str) -> None:
         now_s = self._clock.monotonic()
         if self._silent_since_s is None:
             self._silent_since_s = now_s
-            self._log.warning("no reading", why=why)
-        elif not self._told_silent and now_s - self._silent_since_s >= SILENT_S:
-            self._told_silent = True
+        is_new = not self.ailing and self._silent_s >= SILENT_S
+        if is_new:
             self._alert("meter-silent", f"no readings: {why}", "warning")
+        if is_new or self.ailing:
+            self.ailing = f"no readings: {why}"
+        if is_new or self._said_s is None or now_s - self._said_s >= SAY_AGAIN_S:
+            self._said_s = now_s
+            self._log.warning("no reading", why=why, silent_s=round(self._silent_s))
 
     def _add_early(self) -> None:
         """Give the readings from before this service their numbers, and their times counted back from now."""

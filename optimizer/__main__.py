@@ -12,6 +12,7 @@ from broker.memory import MemoryTransport
 from broker.quarantine import Quarantine
 from contracts.topics import SITE
 from optimizer.settings import OptimizerSettings
+from runtime.door import Door, Doorman, open_door
 from runtime.errors import UsageError
 from runtime.logs import get_log
 from runtime.needs import SERVER, SOLVER, complain, missing
@@ -48,6 +49,7 @@ async def serve(settings: Layered[OptimizerSettings], context: Context) -> None:
 
     memory = open_memory(settings.base.state_dir / FILE)
     houses = settings.houses or {HOUSE: settings.base}
+    door = open_door(settings.base)  # what is wrong with it is said before the broker is disturbed
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(_bus(settings.base, houses, context))
         outside, bridges = await stack.enter_async_context(_outside(houses, bus, context))
@@ -58,7 +60,7 @@ async def serve(settings: Layered[OptimizerSettings], context: Context) -> None:
         def ailing() -> str:
             return "; ".join(filter(None, [bus.ailing, *(bridge.ailing for bridge in bridges)]))
 
-        await stack.enter_async_context(_api(optimizer, settings.base, context, ailing, bus))
+        await stack.enter_async_context(_api(optimizer, settings.base, door, context, ailing, bus))
         async with asyncio.TaskGroup() as group:
             group.create_task(optimizer.run())
             for bridge in bridges:
@@ -128,6 +130,7 @@ async def _outside(
 async def _api(
     optimizer: "OptimizerService",
     base: OptimizerSettings,
+    door: Door,
     context: Context,
     ailing: Callable[[], str],
     bus: PlanesBus,
@@ -145,8 +148,9 @@ async def _api(
     from runtime.http import serving
     from runtime.web import SourceCollector
 
-    app = optimizer_api(optimizer, base, context.clock, ailing, [SourceCollector(bus.metrics)])
-    async with serving(app, base.service_host, base.service_port, log):
+    app = optimizer_api(optimizer, base, context.clock, ailing, [SourceCollector(bus.metrics)], door)
+    doorman = Doorman(door, base.requests_per_s)
+    async with serving(app, base.service_host, base.service_port, log, doorman):
         yield
 
 

@@ -21,9 +21,13 @@ from optimizer.plan import PlanStatus
 from optimizer.service import OptimizerService, OverlapError
 from optimizer.settings import OptimizerSettings
 from optimizer.views import Dispatch, FullSchedule, Reasons, dispatch_of, full_schedule_of, plain, reasons_of
+from runtime.bearer import Guards, HttpRequest
 from runtime.clock import Clock
+from runtime.door import Door
 from runtime.logs import get_log
-from runtime.web import refusals, web_app
+from runtime.refusals import refusals
+from runtime.token import Principal
+from runtime.web import web_app
 
 NAMED_MAX = 20
 """So many houses are named to one who has not said which he means."""
@@ -135,20 +139,24 @@ class PlansView:
         """The last plans."""
         return self._optimizer.board
 
-    def house(self, named: str | None) -> str:
-        """The house that is meant.
+    def houses(self, who: Principal) -> list[str]:
+        """The houses that `who` sees."""
+        return [house for house in self._optimizer.houses if who.sees(house)]
+
+    def house(self, named: str | None, who: Principal) -> str:
+        """The house that is meant, of those that `who` sees.
 
         Raises:
             ClientException: several, and none is named.
             NotFoundException: not a house of ours.
             HTTPException: 503, none has been heard of yet.
         """
-        houses = self._optimizer.houses
+        houses = self.houses(who)
         if named is None and not houses:
             raise HTTPException(status_code=503, detail="no house has been heard of yet")
         return _the_one(named, houses, "house")
 
-    def schedule(self, named: str | None, battery: str | None) -> Schedule | None:
+    def schedule(self, named: str | None, battery: str | None, who: Principal) -> Schedule | None:
         """The last plan of the battery or car that is meant: a house's only battery, if none is named.
 
         None if there is none yet.
@@ -157,9 +165,9 @@ class PlansView:
             ClientException: several, and none is named.
             NotFoundException: not a house, or not a battery of it.
         """
-        if named is None and not self._optimizer.houses:
+        if named is None and not self.houses(who):
             return None
-        house = self.house(named)
+        house = self.house(named, who)
         plans = self.board.schedules.get(house, {})
         if battery is None:
             # A car that is plugged in makes of a house's only battery no choice of two.
@@ -185,25 +193,27 @@ class PlansView:
                 detail=f"{house}: no plan: no battery of it has been heard in the last 30 s, or no broker",
             )
 
-    def batteries(self) -> list[BatteryStatus]:
-        """Every battery and car that was ever planned."""
+    def batteries(self, who: Principal) -> list[BatteryStatus]:
+        """Every battery and car that was ever planned, as the others are: of the houses that `who` sees."""
         now = self._clock.now()
         plans = [plan for house in self.board.schedules.values() for plan in house.values()]
-        return [_battery_status(plan, dispatch_of(plan, now)) for plan in plans]
+        return [_battery_status(plan, dispatch_of(plan, now)) for plan in plans if who.sees(plan.house)]
 
-    def forecasts(self) -> list[ForecastStatus]:
-        """The forecasts of all houses."""
+    def forecasts(self, who: Principal) -> list[ForecastStatus]:
+        """The forecasts of the houses."""
         return [
             ForecastStatus(house=house, kind=kind, name=name)
             for house, named in self.board.forecasts.items()
             for kind, name in named.items()
+            if who.sees(house)
         ]
 
-    def peaks(self) -> list[PeakStatus]:
-        """The billing months' peaks of all houses."""
+    def peaks(self, who: Principal) -> list[PeakStatus]:
+        """The billing months' peaks of the houses."""
         return [
             PeakStatus(house=house, month=f"{peak.year}-{peak.month:02}", period=peak.group, peak_kw=peak.kw)
             for house, peak in self._optimizer.peaks()
+            if who.sees(house)
         ]
 
 
@@ -239,6 +249,7 @@ def optimizer_api(
     clock: Clock,
     ailing: Callable[[], str],
     collectors: Sequence[Collector] = (),
+    door: Door | None = None,
 ) -> Litestar:
     """The application.
 
@@ -248,19 +259,25 @@ def optimizer_api(
         clock: the service's.
         ailing: what is wrong with what the service stands on; empty if nothing.
         collectors: what /metrics shows besides, such as the bus.
+        door: who may read what, and have it planned; None: whoever is on this machine.
     """
-    view = PlansView(optimizer, clock)
+    view, guards = PlansView(optimizer, clock), Guards(door or Door(), "optimizer")
     return web_app(
-        [*_service_routes(view, optimizer, settings, clock, ailing), *_plan_routes(view, clock)],
+        [
+            *_service_routes(view, guards, optimizer, settings, clock, ailing),
+            *_plan_routes(view, guards, clock),
+        ],
         title="MPC battery optimization",
         description="Plans batteries 48 h ahead, and again every quarter of an hour.",
         log=get_log("optimizer"),
+        guards=guards,
         collectors=[PlanCounts(optimizer, clock), *collectors],
     )
 
 
 def _service_routes(
     view: PlansView,
+    guards: Guards,
     optimizer: OptimizerService,
     settings: OptimizerSettings,
     clock: Clock,
@@ -285,8 +302,8 @@ def _service_routes(
         body = Health(status=health_now(), timestamp=plain(clock.now()), reason=reason)
         return Response(body, status_code=503 if reason else 200)
 
-    @get("/api/mpc/status", sync_to_thread=False)
-    def status() -> Status:
+    @get("/api/mpc/status", sync_to_thread=False, **guards.reads())
+    def status(request: HttpRequest) -> Status:
         """Health, settings, counts, and every battery."""
         now, solved = clock.now(), sum(view.board.by_status.values())
         interval_s = settings.interval_s
@@ -297,24 +314,24 @@ def _service_routes(
             interval_minutes=settings.interval_min,
             horizon_hours=settings.horizon_h,
             time_step_minutes=settings.step_min,
-            houses=optimizer.houses,
+            houses=view.houses(request.user),
             optimizations=solved,
             optimizations_by_status=dict(view.board.by_status),
             replans=dict(optimizer.replans),
             skipped_runs=optimizer.skipped_runs,
             next_run=plain(now.floor(interval_s).after(interval_s)),
             mean_solver_time=view.board.solve_s / solved if solved else 0.0,
-            batteries=view.batteries(),
-            forecasts=view.forecasts(),
-            peaks=view.peaks(),
+            batteries=view.batteries(request.user),
+            forecasts=view.forecasts(request.user),
+            peaks=view.peaks(request.user),
         )
 
     return [info, health, status]
 
 
-def _plan_routes(view: PlansView, clock: Clock) -> list[Any]:
-    def planned(house: str | None, battery: str | None) -> Schedule:
-        schedule = view.schedule(house, battery)
+def _plan_routes(view: PlansView, guards: Guards, clock: Clock) -> list[Any]:
+    def planned(house: str | None, battery: str | None, who: Principal) -> Schedule:
+        schedule = view.schedule(house, battery, who)
         if schedule is None:
             raise HTTPException(status_code=503, detail="no plan yet: no battery has been heard")
         if clock.now() >= schedule.valid_until:
@@ -322,26 +339,26 @@ def _plan_routes(view: PlansView, clock: Clock) -> list[Any]:
             raise HTTPException(status_code=503, detail=detail)
         return schedule
 
-    @get("/api/mpc/current_dispatch", sync_to_thread=False, responses=CHOICE)
-    def current_dispatch(house: House = None, battery: BatteryId = None) -> Dispatch:
+    @get("/api/mpc/current_dispatch", sync_to_thread=False, **guards.reads(CHOICE))
+    def current_dispatch(request: HttpRequest, house: House = None, battery: BatteryId = None) -> Dispatch:
         """The battery power command that holds now; without a valid plan, a fallback of 0 kW."""
-        return dispatch_of(view.schedule(house, battery), clock.now())
+        return dispatch_of(view.schedule(house, battery, request.user), clock.now())
 
-    @get("/api/mpc/full_schedule", sync_to_thread=False, responses=CHOICE | NOT_YET)
-    def full_schedule(house: House = None, battery: BatteryId = None) -> FullSchedule:
+    @get("/api/mpc/full_schedule", sync_to_thread=False, **guards.reads(CHOICE | NOT_YET))
+    def full_schedule(request: HttpRequest, house: House = None, battery: BatteryId = None) -> FullSchedule:
         """The whole plan made last."""
-        return full_schedule_of(planned(house, battery))
+        return full_schedule_of(planned(house, battery, request.user))
 
-    @get("/api/mpc/reasons", sync_to_thread=False, responses=CHOICE | NOT_YET)
-    def reasons(house: House = None, battery: BatteryId = None) -> Reasons:
+    @get("/api/mpc/reasons", sync_to_thread=False, **guards.reads(CHOICE | NOT_YET))
+    def reasons(request: HttpRequest, house: House = None, battery: BatteryId = None) -> Reasons:
         """Why the plan made last is as it is: price, limit and value of stored energy, step by step."""
-        return reasons_of(planned(house, battery))
+        return reasons_of(planned(house, battery, request.user))
 
-    @post("/api/mpc/trigger", status_code=200, responses=CHOICE | NOT_YET | OVERLAP)
-    async def trigger(house: House = None, battery: BatteryId = None) -> Dispatch:
+    @post("/api/mpc/trigger", status_code=200, **guards.acts_if_guarded(CHOICE | NOT_YET | OVERLAP))
+    async def trigger(request: HttpRequest, house: House = None, battery: BatteryId = None) -> Dispatch:
         """Plan now, and wait for the new command."""
-        meant = view.house(house)
+        meant = view.house(house, request.user)
         await view.trigger(meant)
-        return dispatch_of(view.schedule(meant, battery), clock.now())
+        return dispatch_of(view.schedule(meant, battery, request.user), clock.now())
 
     return [current_dispatch, full_schedule, reasons, trigger]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from contracts.instant import Instant
 from energy.series import Series
-from optimizer.forecasters import ClearSky, DayPersistence, Forecaster, Sky, WeekdayMean
+from optimizer.forecasters import ClearDays, DayPersistence, Forecaster, WeekdayMean
 from optimizer.history import DAY_S, KEEP_DAYS, FloatArray, History
 
 W_PER_KW = 1000.0
@@ -69,12 +69,9 @@ class Outlook:
         return cls(step_s, (DayPersistence(), WeekdayMean()), blank_kw=blank_kw, hold_last=True)
 
     @classmethod
-    def of_pv(cls, step_s: float, sky: Sky | None = None) -> "Outlook":
-        """Of what its PV produces; `sky` is that of its own roof, if known."""
-        roof = () if sky is None else (ClearSky(sky),)
-        return cls(
-            step_s, (DayPersistence(), WeekdayMean(), ClearSky(), *roof), blank_kw=0.0, hold_last=False
-        )
+    def of_pv(cls, step_s: float) -> "Outlook":
+        """Of what its PV produces."""
+        return cls(step_s, (DayPersistence(), WeekdayMean(), ClearDays()), blank_kw=0.0, hold_last=False)
 
     @property
     def forecaster(self) -> Forecaster:

@@ -1,6 +1,5 @@
 """Ways to say what a house will consume or produce: each from the slots before now, and from nothing else."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -12,9 +11,6 @@ FADE_S = 7200.0
 """After so long a deviation from the usual has faded to 1/e."""
 CARRIED_ON = 0.5
 """The share of the last deviation that is expected to go on at all."""
-
-Sky = Callable[[int], float]
-"""What a slot's production would be under a clear sky, in any unit."""
 
 
 class Forecaster(Protocol):
@@ -65,24 +61,19 @@ class WeekdayMean:
         return np.maximum(usual + carried * _fade(history, n), 0.0)
 
 
-class ClearSky:
+class ClearDays:
     """Clear-sky production, scaled by what of it came through in the last days and hours.
 
-    Args:
-        sky: the clear sky of the house's own roof; without it, nearly the best of the days held at each time
-            of day stands in for it.
+    For a clear sky stands nearly the best of the days held at each time of day.
     """
 
+    name = "clear-days"
     _RECENT_DAYS = 3
     _HOURS = 3
     _DAY_FADE = 1.5
     """Days after which a day's weight has faded to 1/e."""
     _MIN_CLEAR_KWH = 0.1
     """Below this the last hours say nothing about the sky."""
-
-    def __init__(self, sky: Sky | None = None) -> None:
-        self.name = "clear-sky" if sky is not None else "clear-days"
-        self._sky = sky
 
     def predict(self, history: History, now_slot: int, n: int) -> FloatArray:
         past = self._RECENT_DAYS * history.slots_a_day
@@ -104,8 +95,6 @@ class ClearSky:
 
     def _clear(self, history: History, now_slot: int, past: int, n: int) -> FloatArray:
         """Clear-sky production of the `past` slots before now, whole days, and the `n` from now on."""
-        if self._sky is not None:
-            return np.array([self._sky(slot) for slot in range(now_slot - past, now_slot + n)])
         days = history.days_before(now_slot, history.slots_a_day)
         known = int(np.count_nonzero(~np.isnan(days).all(axis=1)))
         best = np.sort(np.nan_to_num(days, nan=0.0), axis=0)[-1 - known // 10]

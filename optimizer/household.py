@@ -5,7 +5,11 @@ from typing import Literal
 
 from contracts.instant import Instant
 from contracts.messages import Schedule
-from optimizer.model import PlanInputs, PlannerModel
+from energy.tariff import Tariff
+from optimizer.forecast import Recorded
+from optimizer.model import PlanInputs, PlannerModel, Remembered
+from optimizer.posing import Setup
+from optimizer.settings import OptimizerSettings
 from optimizer.watch import Cause, Seen, Tolerance, departure
 
 Reason = Literal["interval", "trigger"] | Cause
@@ -14,6 +18,37 @@ Reason = Literal["interval", "trigger"] | Cause
 REPLAN_EVERY_S = 60.0
 """Out of its turn a house is planned no more often."""
 FORGET_S = 86400.0
+
+
+def household_of(
+    name: str,
+    settings: OptimizerSettings,
+    tariff: Tariff,
+    past: Recorded | None,
+    now: Instant,
+    remembered: Remembered | None = None,
+) -> "Household":
+    """A house as its settings have it planned.
+
+    Args:
+        name: which house.
+        settings: its own.
+        tariff: the one that they name.
+        past: what it has measured before, if that is known.
+        now: when it was first heard.
+        remembered: what was kept of it over a restart.
+    """
+    setup = Setup(
+        tariff=tariff,
+        step_s=settings.step_s,
+        steps=settings.steps,
+        max_grid_import_kw=settings.max_grid_import_kw,
+        max_grid_export_kw=settings.max_grid_export_kw,
+        degradation_cost=settings.degradation_cost,
+    )
+    model = PlannerModel(name, setup, past, now, remembered)
+    tolerance = Tolerance(settings.replan_soc_percent, settings.replan_power_kw)
+    return Household(model, settings.interval_s, tolerance, now)
 
 
 class Household:

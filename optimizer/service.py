@@ -15,17 +15,15 @@ from contracts.messages import Message, Schedule
 from energy.tariff import load_tariff
 from optimizer.board import Board
 from optimizer.forecast import Recorded
-from optimizer.household import Household, Reason
+from optimizer.household import Household, Reason, household_of
 from optimizer.memory import Memory, merged
-from optimizer.model import PlanInputs, PlannerModel, as_measured
+from optimizer.model import PlanInputs, as_measured
 from optimizer.peaks import Peak
-from optimizer.posing import Setup
 from optimizer.problem import Problem
 from optimizer.recordings import recall
 from optimizer.schedules import schedules_of
 from optimizer.settings import OptimizerSettings
 from optimizer.solver import SOLVER, Solver
-from optimizer.watch import Tolerance
 from runtime.clock import Clock
 from runtime.errors import StoreError
 from runtime.lifecycle import Lifecycle
@@ -180,18 +178,9 @@ class OptimizerService:
 
     def _new_house(self, name: str, now: Instant) -> Household:
         settings = self._settings.of(name)
-        setup = Setup(
-            tariff=self._tariff(settings.tariff),
-            step_s=settings.step_s,
-            steps=settings.steps,
-            max_grid_import_kw=settings.max_grid_import_kw,
-            max_grid_export_kw=settings.max_grid_export_kw,
-            degradation_cost=settings.degradation_cost,
-        )
         remembered = None if self._memory is None else self._memory.load().houses.get(name)
-        model = PlannerModel(name, setup, self._history.get(name), now, remembered)
-        tolerance = Tolerance(settings.replan_soc_percent, settings.replan_power_kw)
-        return Household(model, settings.interval_s, tolerance, now)
+        tariff = self._tariff(settings.tariff)
+        return household_of(name, settings, tariff, self._history.get(name), now, remembered)
 
     def _recordings(self, house: str) -> Path | None:
         return None if house in self._history else self._settings.of(house).recordings_dir

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from energy.battery import BatterySpec
 from energy.tariff import DEFAULT, load_tariff
-from runtime.settings import CommonSettings
+from runtime.door import ServedSettings
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 TariffName = Annotated[
@@ -34,7 +34,7 @@ def check_url(name: str, url: str) -> None:
         raise ValueError(f"{name} {url[:80]!r} is no address: write http://host:port")
 
 
-class BatterySettings(CommonSettings, frozen=True, kw_only=True):
+class BatterySettings(ServedSettings, frozen=True, kw_only=True):
     """A battery that does not tell its own nameplate: the one behind a BMS, and the validator's.
 
     Raises:

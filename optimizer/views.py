@@ -70,10 +70,10 @@ def reasons_of(schedule: Schedule) -> Reasons:
         steps=[
             Reason(
                 start=plain(schedule.start.after(i * schedule.step_s)),
-                battery_power_kw=_rounded(schedule.battery_power_kw[i]),
-                import_price=schedule.import_price[i],
+                battery_power_kw=rounded(schedule.battery_power_kw[i]),
+                import_price=rounded(schedule.import_price[i]),
                 limit=limit,
-                stored_value=value,
+                stored_value=None if value is None else rounded(value),
             )
             for i, (limit, value) in enumerate(told)
         ],
@@ -87,7 +87,7 @@ def dispatch_of(schedule: Schedule | None, now: Instant) -> Dispatch:
         if 0 <= step < len(schedule.battery_power_kw):
             return Dispatch(
                 timestamp=plain(schedule.issued_at),
-                battery_power_kw=_rounded(schedule.battery_power_kw[step]),
+                battery_power_kw=rounded(schedule.battery_power_kw[step]),
                 status=schedule.status,
             )
     return Dispatch(timestamp=plain(now), battery_power_kw=0.0, status="fallback")
@@ -99,25 +99,26 @@ def full_schedule_of(schedule: Schedule) -> FullSchedule:
     return FullSchedule(
         timestamp=plain(schedule.issued_at),
         horizon_hours=int(hours) if hours.is_integer() else hours,
-        battery_power_schedule=_all_rounded(schedule.battery_power_kw),
-        grid_power_schedule=_all_rounded(schedule.grid_power_kw),
-        soc_schedule=_all_rounded(soc / 100.0 for soc in schedule.soc_percent),
-        total_cost=_rounded(schedule.total_cost),
-        energy_cost=_rounded(schedule.energy_cost),
-        demand_cost=_rounded(schedule.demand_cost),
-        peak_demand=_rounded(schedule.peak_kw),
+        battery_power_schedule=all_rounded(schedule.battery_power_kw),
+        grid_power_schedule=all_rounded(schedule.grid_power_kw),
+        soc_schedule=all_rounded(soc / 100.0 for soc in schedule.soc_percent),
+        total_cost=rounded(schedule.total_cost),
+        energy_cost=rounded(schedule.energy_cost),
+        demand_cost=rounded(schedule.demand_cost),
+        peak_demand=rounded(schedule.peak_kw),
         solver_status=schedule.status,
         solver_time=schedule.solve_time_s or 0.0,
     )
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """To the milliwatt: what floating point adds is no news."""
     return round(value, DIGITS) + 0.0
 
 
-def _all_rounded(values: Iterable[float]) -> list[float]:
-    return [_rounded(value) for value in values]
+def all_rounded(values: Iterable[float]) -> list[float]:
+    """Each of them `rounded`."""
+    return [rounded(value) for value in values]
 
 
 def plain(instant: Instant) -> datetime:

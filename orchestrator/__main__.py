@@ -12,6 +12,7 @@ from orchestrator.audit import Audit
 from orchestrator.service import Mark, OrchestratorService
 from orchestrator.settings import OrchestratorSettings
 from runtime.claim import claim
+from runtime.door import Doorman, open_door
 from runtime.logs import get_log
 from runtime.process import Context, launch
 from runtime.settings import Layered
@@ -54,10 +55,10 @@ async def _api(
     """The HTTP API, if it is wanted and installed.
 
     Raises:
-        UsageError: the address can't be bound, or the token can't be read.
+        UsageError: the address can't be bound, or a token can't be read.
     """
     log = get_log("orchestrator")
-    token = base.read_token()
+    door = open_door(base)
     if base.service_port == 0:
         yield
         return
@@ -71,8 +72,9 @@ async def _api(
     from runtime.web import SourceCollector
 
     bus_counts = SourceCollector(bus.metrics)
-    app = orchestrator_api(service, context.clock, token, lambda: bus.ailing, [bus_counts])
-    async with serving(app, base.service_host, base.service_port, log):
+    app = orchestrator_api(service, context.clock, door, lambda: bus.ailing, [bus_counts])
+    doorman = Doorman(door, base.requests_per_s)
+    async with serving(app, base.service_host, base.service_port, log, doorman):
         yield
 
 

@@ -1,4 +1,4 @@
-"""The orchestrator over HTTP: what it knows and decided, to everybody; changing something, with a token."""
+"""The orchestrator over HTTP: what it knows and decided; changing something, with the site's token."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -7,12 +7,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Litestar, Response, get, patch, post, put
-from litestar.connection import ASGIConnection
-from litestar.exceptions import HTTPException, NotFoundException, PermissionDeniedException
-from litestar.handlers import BaseRouteHandler
+from litestar.exceptions import HTTPException, NotFoundException
 from litestar.openapi import ResponseSpec
 from litestar.params import Body, Parameter
-from litestar.types import Guard
 from prometheus_client.registry import Collector
 
 from contracts.messages import OperatorRequest
@@ -35,28 +32,31 @@ from orchestrator.views import (
     plain,
     snapshot_view,
 )
-from runtime.bearer import SECURITY, BearerGuard
+from runtime.bearer import Guards, HttpRequest, signer
 from runtime.clock import Clock
+from runtime.door import Door
 from runtime.logs import get_log
-from runtime.web import refusals, web_app
+from runtime.refusals import refusals
+from runtime.token import SITE, Principal
+from runtime.web import web_app
 
 House = Annotated[str, Parameter(pattern=ID, description="which house")]
-User = Annotated[str, Parameter(pattern=ID, description="who asks; it is written down")]
+User = Annotated[
+    str | None, Parameter(pattern=ID, description="who asks; absent: whose token it is, or http")
+]
 Objectives = Annotated[ObjectivesBody, Body()]
 Wanted = Annotated[RequestBody, Body()]
 Reason = Annotated[str, Parameter(max_length=500, description="why; it is written down")]
+
+NOBODY = "http"
+"""Who asks, if neither he nor his token says so."""
 
 ONE = refusals(http_400="no id", http_404="no such house")
 NOT_YET = refusals(http_503="nothing is decided yet, or its meter has not been heard of lately")
 WRITING = refusals(
     http_400="not as the schema has it",
-    http_401="no token, or a wrong one",
-    http_403="this service has no token: nothing can be changed over HTTP",
     http_404="no such house",
     http_409="refused, and why",
-)
-READ_ONLY = (
-    "no token is set, so nothing can be changed over HTTP: set WATTBUS_ORCHESTRATOR_TOKEN or --token-file"
 )
 
 ENDPOINTS = {
@@ -150,14 +150,14 @@ class Front:
         self.clock = clock
         self._numbered = 0
 
-    def house(self, name: str) -> HouseModel:
+    def house(self, name: str, who: Principal) -> HouseModel:
         """A house that has been heard of.
 
         Raises:
-            NotFoundException: no such house.
+            NotFoundException: no such house, or none that `who` sees.
         """
         house = self.service.houses.get(name)
-        if house is None:
+        if house is None or not who.sees(name):
             raise NotFoundException(f"no house {name}")
         return house
 
@@ -176,7 +176,7 @@ class Front:
             asked = request()
         except BadRequestError as error:
             raise HTTPException(status_code=409, detail=str(error)) from error
-        self.house(asked.house)
+        self.house(asked.house, SITE)
         match self.service.desk.order(asked, "http"):
             case Done(sentence=text):
                 return RequestAnswer(request_id=asked.request_id, outcome="done", text=text)
@@ -203,22 +203,13 @@ class Front:
             "reason": reason,
         }
         self.order(lambda: make_request(fields))
-        return objectives_view(self.house(house), self.clock.now())
-
-
-async def refuse_all(_connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-    """Without a token in the settings nobody changes anything.
-
-    Raises:
-        PermissionDeniedException: always.
-    """
-    raise PermissionDeniedException(READ_ONLY)
+        return objectives_view(self.house(house, SITE), self.clock.now())
 
 
 def orchestrator_api(
     service: OrchestratorService,
     clock: Clock,
-    token: str,
+    door: Door,
     ailing: Callable[[], str],
     collectors: Sequence[Collector] = (),
 ) -> Litestar:
@@ -227,17 +218,21 @@ def orchestrator_api(
     Args:
         service: what it shows and changes.
         clock: the service's.
-        token: who shows it may change something; empty: nobody may.
+        door: who may read what, and change it.
         ailing: what is wrong with what the service stands on; empty if nothing.
         collectors: what /metrics shows besides, such as the bus.
     """
-    front = Front(service, clock)
-    guard: Guard = BearerGuard(token) if token else refuse_all
+    front, guards = Front(service, clock), Guards(door, "orchestrator")
     app = web_app(
-        [*_service_routes(front, ailing), *_house_routes(front), *_writing_routes(front, guard)],
+        [
+            *_service_routes(front, guards, ailing),
+            *_house_routes(front, guards),
+            *_writing_routes(front, guards),
+        ],
         title="wattbus orchestrator",
         description="Dispatches every house's batteries and cars, every 10 s, within all limits.",
         log=get_log("orchestrator"),
+        guards=guards,
         collectors=[LoopCounts(service, clock), *collectors],
     )
     schemas = app.openapi_schema.components.schemas or {}
@@ -247,7 +242,7 @@ def orchestrator_api(
     return app
 
 
-def _service_routes(front: Front, ailing: Callable[[], str]) -> list[Any]:
+def _service_routes(front: Front, guards: Guards, ailing: Callable[[], str]) -> list[Any]:
     service, clock = front.service, front.clock
     began = clock.now()
     unwell = {503: ResponseSpec(Health, description="it does not", generate_examples=False)}
@@ -266,7 +261,7 @@ def _service_routes(front: Front, ailing: Callable[[], str]) -> list[Any]:
         body = Health(status=status, timestamp=plain(now), reason=reason)
         return Response(body, status_code=503 if reason else 200)
 
-    @get("/api/status", sync_to_thread=False)
+    @get("/api/status", sync_to_thread=False, **guards.reads_all())
     def status() -> LoopStatus:
         """The control loop's counters."""
         counts, now = service.counts, clock.now()
@@ -296,11 +291,11 @@ def _service_routes(front: Front, ailing: Callable[[], str]) -> list[Any]:
     return [info, health, status]
 
 
-def _house_routes(front: Front) -> list[Any]:
+def _house_routes(front: Front, guards: Guards) -> list[Any]:
     alarms, clock = front.service.alerting.alarms, front.clock
 
-    @get("/api/houses", sync_to_thread=False)
-    def houses() -> list[HouseLine]:
+    @get("/api/houses", sync_to_thread=False, **guards.reads())
+    def houses(request: HttpRequest) -> list[HouseLine]:
         """The houses heard of."""
         now = clock.now()
         return [
@@ -312,77 +307,65 @@ def _house_routes(front: Front) -> list[Any]:
                 held=bool(house.orders.holds),
             )
             for house in front.service.houses.values()
+            if request.user.sees(house.house)
         ]
 
-    @get("/api/houses/{house:str}/status", sync_to_thread=False, responses=ONE)
-    def status(house: House) -> HouseStatus:
+    @get("/api/houses/{house:str}/status", sync_to_thread=False, **guards.reads(ONE))
+    def status(house: House, request: HttpRequest) -> HouseStatus:
         """DERs, orders, troubles and counters of a house."""
-        return house_status(front.house(house), alarms.of(house), clock.now())
+        return house_status(front.house(house, request.user), alarms.of(house), clock.now())
 
-    @get("/api/houses/{house:str}/snapshot", sync_to_thread=False, responses=ONE | NOT_YET)
-    def snapshot(house: House) -> SnapshotView:
+    @get("/api/houses/{house:str}/snapshot", sync_to_thread=False, **guards.reads(ONE | NOT_YET))
+    def snapshot(house: House, request: HttpRequest) -> SnapshotView:
         """The power flow of its last tick, as it was commanded."""
-        last = front.house(house).last
+        last = front.house(house, request.user).last
         if last is None or last.snapshot is None:
             raise HTTPException(status_code=503, detail=f"{house}: its meter has not been heard of lately")
         return snapshot_view(last.snapshot)
 
-    @get("/api/houses/{house:str}/decisions", sync_to_thread=False, responses=ONE)
-    def decisions(house: House) -> list[DecisionView]:
+    @get("/api/houses/{house:str}/decisions", sync_to_thread=False, **guards.reads(ONE))
+    def decisions(house: House, request: HttpRequest) -> list[DecisionView]:
         """What each DER was told at the last tick, and why."""
-        last = front.house(house).last
+        last = front.house(house, request.user).last
         return [] if last is None else [decision_view(decision) for decision in last.decisions]
 
-    @get("/api/houses/{house:str}/constraints", sync_to_thread=False, responses=ONE)
-    def constraints(house: House) -> ConstraintsView:
+    @get("/api/houses/{house:str}/constraints", sync_to_thread=False, **guards.reads(ONE))
+    def constraints(house: House, request: HttpRequest) -> ConstraintsView:
         """Its limits: physical, then safety."""
-        return constraints_view(front.house(house))
+        return constraints_view(front.house(house, request.user))
 
-    @get("/api/houses/{house:str}/objectives", sync_to_thread=False, responses=ONE)
-    def objectives(house: House) -> ObjectivesView:
+    @get("/api/houses/{house:str}/objectives", sync_to_thread=False, **guards.reads(ONE))
+    def objectives(house: House, request: HttpRequest) -> ObjectivesView:
         """Prices, plans and preferences that hold now."""
-        return objectives_view(front.house(house), clock.now())
+        return objectives_view(front.house(house, request.user), clock.now())
 
     return [houses, status, snapshot, decisions, constraints, objectives]
 
 
-def _writing_routes(front: Front, guard: Guard) -> list[Any]:
-    @put(
-        "/api/houses/{house:str}/objectives",
-        sync_to_thread=False,
-        guards=[guard],
-        security=SECURITY,
-        responses=WRITING,
-    )
+def _writing_routes(front: Front, guards: Guards) -> list[Any]:
+    @put("/api/houses/{house:str}/objectives", sync_to_thread=False, **guards.acts(WRITING))
     def set_objectives(
-        house: House, data: Objectives, user: User = "http", reason: Reason = ""
+        request: HttpRequest, house: House, data: Objectives, user: User = None, reason: Reason = ""
     ) -> ObjectivesView:
         """Set all preferences of a house; what is absent is as in the settings."""
-        return front.set_objectives(house, data.whole(), user, reason)
+        return front.set_objectives(house, data.whole(), signer(request.user, user, NOBODY), reason)
 
-    @patch(
-        "/api/houses/{house:str}/objectives",
-        sync_to_thread=False,
-        guards=[guard],
-        security=SECURITY,
-        responses=WRITING,
-    )
+    @patch("/api/houses/{house:str}/objectives", sync_to_thread=False, **guards.acts(WRITING))
     def change_objectives(
-        house: House, data: Objectives, user: User = "http", reason: Reason = ""
+        request: HttpRequest, house: House, data: Objectives, user: User = None, reason: Reason = ""
     ) -> ObjectivesView:
         """Set some preferences of a house; null is as in the settings, what is absent stays."""
-        return front.set_objectives(house, data.partly(), user, reason)
+        return front.set_objectives(house, data.partly(), signer(request.user, user, NOBODY), reason)
 
     @post(
         "/api/houses/{house:str}/requests",
         status_code=200,
         sync_to_thread=False,
-        guards=[guard],
-        security=SECURITY,
-        responses=WRITING,
+        **guards.acts(WRITING),
     )
-    def request(house: House, data: Wanted) -> RequestAnswer:
+    def ask(request: HttpRequest, house: House, data: Wanted) -> RequestAnswer:
         """Pause a house or a device, put it into its safe state, take that back, or say when a car leaves."""
-        return front.order(lambda: request_of(data, house, front.request_id(), front.clock.now()))
+        user, now = signer(request.user, data.user, NOBODY), front.clock.now()
+        return front.order(lambda: request_of(data, house, user, front.request_id(), now))
 
-    return [set_objectives, change_objectives, request]
+    return [set_objectives, change_objectives, ask]

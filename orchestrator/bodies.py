@@ -37,7 +37,7 @@ class RequestBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What a person wants of a house; the same `request_id` again changes nothing."""
 
     action: Literal["pause", "resume", "safe", "release", "ev_plan", "objectives"]
-    user: Annotated[str, Meta(pattern=ID, description="who asks; it is written down")]
+    user: Annotated[str, Meta(pattern=ID, description="who asks; absent: whose token it is")] | None = None
     request_id: Annotated[str, Meta(pattern=ID, description="absent: a new one")] | None = None
     issued_at: Annotated[datetime, Meta(description="absent: now")] | None = None
     der_id: Annotated[str, Meta(pattern=ID, description="absent: all of the house")] | None = None
@@ -48,8 +48,15 @@ class RequestBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     reason: Annotated[str, Meta(max_length=500)] = ""
 
 
-def request_of(body: RequestBody, house: str, request_id: str, now: Instant) -> OperatorRequest:
+def request_of(body: RequestBody, house: str, user: str, request_id: str, now: Instant) -> OperatorRequest:
     """The request that a body is.
+
+    Args:
+        body: it.
+        house: whose.
+        user: who asks, by his token or else by his word.
+        request_id: if the body names none.
+        now: if it has no time.
 
     Raises:
         BadRequestError: a value out of its range, or a time without a timezone.
@@ -61,6 +68,7 @@ def request_of(body: RequestBody, house: str, request_id: str, now: Instant) -> 
         {
             **fields,
             "house": house,
+            "user": user,
             "request_id": body.request_id or request_id,
             "issued_at": body.issued_at or now,
         }

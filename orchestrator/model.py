@@ -18,7 +18,7 @@ from orchestrator.limits import Constraints, EconomicObjectives, PowerFlowInputs
 from orchestrator.requests import Answer, Orders, judge, lapse
 from orchestrator.resting import Stopped, house_alone, inverter_verdicts, rest, stopped_by
 from orchestrator.switching import Switching
-from orchestrator.wear import Wear
+from orchestrator.wear import DayWear, Wear
 
 FlowModel = Callable[[PowerFlowInputs, Constraints, EconomicObjectives], Flows]
 
@@ -52,6 +52,7 @@ class HouseModel:
         zone: the place's clocks.
         orders: what persons have ordered in earlier lives.
         flows: how power is given out.
+        wear: what its batteries did today in an earlier life.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class HouseModel:
         zone: ZoneInfo = UTC,
         orders: Orders | None = None,
         flows: FlowModel = compute_flows,
+        wear: DayWear | None = None,
     ) -> None:
         self.house = house
-        self.known = Known(limits.reading_fresh_s, Wear(zone))
+        self.known = Known(limits.reading_fresh_s, Wear(zone, wear))
         self.links: dict[str, Link] = {}
         self.last: Outcome | None = None
         self.decided_at: Instant | None = None

@@ -130,6 +130,7 @@ class OrchestratorService:
                 group.create_task(self._hear(deliveries))
                 group.create_task(self._control())
                 group.create_task(self._retry())
+            self._memory.keep_wear(self.houses, self._clock.now(), is_last=True)
             await self.sender.close()
             await self.alerting.close()
 
@@ -164,7 +165,8 @@ class OrchestratorService:
             return known
         settings = self._settings.of(name)
         limits = HouseLimits(**{field: getattr(settings, field) for field in HouseLimits.__struct_fields__})
-        house = HouseModel(name, limits, zone_of(settings.timezone), self._memory.orders_of(name))
+        orders, wear = self._memory.orders_of(name), self._memory.wear_of(name)
+        house = HouseModel(name, limits, zone_of(settings.timezone), orders, wear=wear)
         self.houses[name] = house
         if house.orders.holds or house.orders.ev_plans:
             self._tell_orders(house)  # of an earlier life: nobody may have kept it
@@ -222,6 +224,7 @@ class OrchestratorService:
             await self.tick()
             self.counts.note_tick((self._clock.monotonic() - began_s) / self._clock.speed)
             self.last_tick_at = tick.at
+            self._memory.keep_wear(self.houses, tick.at)
 
     async def tick(self) -> None:
         """Decide for every house, if this orchestrator is the one that commands."""

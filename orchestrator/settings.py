@@ -7,13 +7,12 @@ from msgspec import Meta
 
 from contracts.ids import Id
 from orchestrator.balance import Order
-from runtime.settings import CommonSettings
-from runtime.token import read_token
+from runtime.door import ServedSettings
 
 DEFAULT_ISSUER = "main"
 
 
-class OrchestratorSettings(CommonSettings, frozen=True, kw_only=True):
+class OrchestratorSettings(ServedSettings, frozen=True, kw_only=True):
     """The control loop's rhythm and the limits of a house's grid connection."""
 
     issuer: Annotated[
@@ -81,30 +80,14 @@ class OrchestratorSettings(CommonSettings, frozen=True, kw_only=True):
     consumption_includes_loads: Annotated[
         bool, Meta(description="the plant's consumption counts the managed loads too")
     ] = False
-    service_host: Annotated[str, Meta(min_length=1, description="address of the HTTP API")] = "127.0.0.1"
     service_port: Annotated[int, Meta(ge=0, le=65535, description="its port; 0: no HTTP")] = 8003
-    token: Annotated[
-        str,
-        Meta(max_length=500, description="who shows it may change things over HTTP; empty: nobody may"),
-    ] = ""
-    token_file: Annotated[
-        Path | None, Meta(description="where the token stands instead, alone in a file")
-    ] = None
 
     @property
     def mark_path(self) -> Path:
-        """Where the highest epoch and what persons have ordered are kept."""
+        """Where its memory is kept."""
         return self.state_dir / f"orchestrator-{self.issuer}.json"
 
     @property
     def audit_path(self) -> Path:
         """Where every request is written down."""
         return self.state_dir / f"orchestrator-{self.issuer}-requests.jsonl"
-
-    def read_token(self) -> str:
-        """The token that must be shown; empty if there is none.
-
-        Raises:
-            UsageError: its file can't be read, or is empty.
-        """
-        return read_token(self.token, self.token_file)

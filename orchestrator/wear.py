@@ -3,6 +3,8 @@
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from contracts.instant import Instant
 from contracts.messages import DerTelemetry
 
@@ -10,14 +12,33 @@ GAP_MAX_S = 60.0
 """What flowed in a longer gap between two telemetry messages is not known, and not made up."""
 
 
-class Wear:
-    """Energy through the batteries' terminals, day by day on the place's clocks."""
+class DayWear(msgspec.Struct, frozen=True):
+    """What has flowed through a house's batteries on one day, as it is kept over a restart."""
 
-    def __init__(self, zone: ZoneInfo) -> None:
+    until: Instant
+    """The local midnight that ends the day."""
+    through_kwh: dict[str, float]
+    """By the battery's id."""
+
+
+class Wear:
+    """Energy through the batteries' terminals, day by day on the place's clocks.
+
+    Args:
+        zone: the place's clocks.
+        kept: what was counted before a restart.
+    """
+
+    def __init__(self, zone: ZoneInfo, kept: DayWear | None = None) -> None:
         self._zone = zone
         self._last: dict[str, DerTelemetry] = {}
-        self._through_kwh: dict[str, float] = {}
-        self._midnight: Instant | None = None
+        self._through_kwh: dict[str, float] = {} if kept is None else dict(kept.through_kwh)
+        self._midnight = None if kept is None else kept.until
+
+    @property
+    def today(self) -> DayWear | None:
+        """What is to be kept; nothing before a battery was heard."""
+        return None if self._midnight is None else DayWear(self._midnight, dict(self._through_kwh))
 
     def add(self, battery: DerTelemetry) -> None:
         """Take in what a battery has done since it was last heard."""

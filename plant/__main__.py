@@ -10,6 +10,7 @@ from broker.late import LateBus, open_late_bus
 from broker.outbox_file import OutboxFile
 from plant.boots import next_boot
 from plant.settings import PlantSettings, access_of
+from runtime.door import Doorman
 from runtime.logs import configure, get_log
 from runtime.needs import SERVER, complain, missing
 from runtime.process import Context, launch
@@ -33,9 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def serve(settings: Layered[PlantSettings], context: Context) -> None:
     """Serve until stopped."""
     # Imported here: --help does not wait for a web framework, and what is missing is said in one line.
-    from plant.api import plant_api
+    from plant.api import door_of, plant_api
     from plant.service import PlantService
     from runtime.http import serving
+    from runtime.web import SourceCollector
 
     own, (clock, life) = settings.base, context
     if own.debug:
@@ -51,8 +53,11 @@ async def serve(settings: Layered[PlantSettings], context: Context) -> None:
         path = own.state_dir / f"outbox-plant-{access.plant_id}.sqlite"
         file = None if bus is None else OutboxFile(path)
         service = PlantService(access.plant_id, boot, plant, own.interval, bus, clock, life, file)
-        app = plant_api(own, access, plant, service.latest)
-        async with serving(app, own.host, own.port, log), asyncio.TaskGroup() as group:
+        counted = [service.metrics] if bus is None else [service.metrics, bus.metrics]
+        counts = [SourceCollector(source) for source in counted]
+        app = plant_api(own, access, plant, service.latest, counts)
+        doorman = Doorman(door_of(access), own.requests_per_s)
+        async with serving(app, own.host, own.port, log, doorman), asyncio.TaskGroup() as group:
             group.create_task(service.run())
 
 

@@ -1,30 +1,41 @@
 """The plant's HTTP API: `/data/latest` for who has the token, `/health` for all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from litestar import Litestar, get
 from litestar.exceptions import NotFoundException
 from litestar.params import Parameter
+from prometheus_client.registry import Collector
 
 from plant.model import PlantModel
 from plant.settings import Access, PlantSettings
 from plant.views import mw
 from plant.wire import Health, Latest
-from runtime.bearer import SECURITY, BearerGuard
+from runtime.bearer import Guards
+from runtime.door import Door
 from runtime.logs import get_log
-from runtime.web import refusals, web_app
+from runtime.refusals import refusals
+from runtime.token import SITE, Tokens
+from runtime.web import web_app
 
 PlantId = Annotated[str, Parameter(min_length=1, max_length=64, description="which plant")]
-REFUSED = refusals(
-    http_401="no token, or a wrong one", http_404="no such plant", http_422="plant_id is missing or is none"
-)
+REFUSED = refusals(http_404="no such plant", http_422="plant_id is missing or is none")
+
+
+def door_of(access: Access) -> Door:
+    """Who may read the plant: whoever has its token, wherever it is bound."""
+    return Door(tokens=Tokens({access.token: SITE}), is_open=False, is_local=False)
 
 
 def plant_api(
-    settings: PlantSettings, access: Access, plant: PlantModel, latest: Callable[[], Latest]
+    settings: PlantSettings,
+    access: Access,
+    plant: PlantModel,
+    latest: Callable[[], Latest],
+    collectors: Sequence[Collector] = (),
 ) -> Litestar:
-    """The application.
+    """The application; /metrics shows what the collectors give.
 
     Args:
         settings: the ranges it tells.
@@ -32,14 +43,9 @@ def plant_api(
         plant: what it is about.
         latest: the last reading.
     """
+    guards = Guards(door_of(access), "plant")
 
-    @get(
-        "/data/latest",
-        sync_to_thread=False,
-        guards=[BearerGuard(access.token)],
-        security=SECURITY,
-        responses=REFUSED,
-    )
+    @get("/data/latest", sync_to_thread=False, **guards.reads(REFUSED))
     def data_latest(plant_id: PlantId) -> Latest:
         """The plant's last reading."""
         if plant_id != access.plant_id:
@@ -62,5 +68,6 @@ def plant_api(
         title="Test power plant",
         description="A power plant that drifts between its bounds.",
         log=get_log("plant"),
+        collectors=collectors,
         invalid_code=422,
     )

@@ -15,18 +15,19 @@ from contracts.ids import Id
 from plant.boots import next_boot
 from plant.settings import PLACEHOLDER, PLANT, read_config
 from plant.trust import Trust
+from runtime.door import Doorman, ServedSettings, open_door
 from runtime.errors import UsageError
 from runtime.logs import get_log
 from runtime.needs import SERVER, complain, missing
 from runtime.process import Context, launch
-from runtime.settings import CommonSettings, Layered
+from runtime.settings import Layered
 
 EXAMPLE = (
     "wattbus plant-poller --api-endpoint http://localhost:8090/data/latest --live-url mqtt://127.0.0.1:1883"
 )
 
 
-class PollerSettings(CommonSettings, frozen=True, kw_only=True):
+class PollerSettings(ServedSettings, frozen=True, kw_only=True):
     """Which plant API is asked, how often, and what of its answers is believed."""
 
     api_endpoint: Annotated[
@@ -54,7 +55,6 @@ class PollerSettings(CommonSettings, frozen=True, kw_only=True):
         float, Meta(ge=0, le=1, description="an answer with less confidence is not believed")
     ] = 0.5
     failures: Annotated[int, Meta(ge=1, le=1000, description="so many in a row are told in an alert")] = 5
-    service_host: Annotated[str, Meta(min_length=1, description="address of its own /health")] = "127.0.0.1"
     service_port: Annotated[int, Meta(ge=0, le=65535, description="its port; 0: no HTTP")] = 8004
 
 
@@ -126,7 +126,7 @@ async def serve(settings: Layered[PollerSettings], context: Context) -> None:
     from runtime.web import SourceCollector
 
     own, (clock, life) = settings.base, context
-    target = target_of(own)
+    target, door = target_of(own), open_door(own)
     boot = next_boot(own.state_dir / f"plant-poller-{target.plant_id}.json")
     presence = presence_of(target.plant_id, "plant", "poller")
     client = f"plant-poller-{target.plant_id}"
@@ -156,9 +156,10 @@ async def serve(settings: Layered[PollerSettings], context: Context) -> None:
         if own.service_port == 0:
             await service.run()
             return
-        bus_counts = SourceCollector(bus.metrics)
-        app = poller_api(target.plant_id, service.condition, clock, [bus_counts])
-        async with serving(app, own.service_host, own.service_port, get_log("plant_poller")):
+        counts = [SourceCollector(bus.metrics), SourceCollector(service.metrics)]
+        app = poller_api(target.plant_id, service.condition, clock, counts, door)
+        doorman, log = Doorman(door, own.requests_per_s), get_log("plant_poller")
+        async with serving(app, own.service_host, own.service_port, log, doorman):
             await service.run()
 
 

@@ -12,7 +12,9 @@ from prometheus_client.registry import Collector
 
 from contracts.instant import Instant
 from plant.polling import Condition
+from runtime.bearer import Guards
 from runtime.clock import Clock
+from runtime.door import Door
 from runtime.logs import get_log
 from runtime.web import web_app
 
@@ -39,15 +41,25 @@ class PollerHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def poller_api(
-    plant_id: str, condition: Condition, clock: Clock, collectors: Sequence[Collector] = ()
+    plant_id: str,
+    condition: Condition,
+    clock: Clock,
+    collectors: Sequence[Collector] = (),
+    door: Door | None = None,
 ) -> Litestar:
-    """The application; /metrics shows what the collectors give."""
+    """The application; /metrics shows what the collectors give.
 
-    @get(
-        "/health",
-        sync_to_thread=False,
-        responses={503: ResponseSpec(PollerHealth, description="ailing", generate_examples=False)},
-    )
+    Args:
+        plant_id: which plant it asks.
+        condition: how that stands.
+        clock: the service's.
+        collectors: what it counts.
+        door: who may read, as there is a reading in it; None: whoever is on this machine.
+    """
+    guards = Guards(door or Door(), "plant_poller")
+    ailing = {503: ResponseSpec(PollerHealth, description="ailing", generate_examples=False)}
+
+    @get("/health", sync_to_thread=False, **guards.reads_all(ailing))
     def health() -> Response[PollerHealth]:
         """Whether the plant answers and can be believed, and if not, why."""
         told = health_of(plant_id, condition, clock)
@@ -58,6 +70,7 @@ def poller_api(
         title="Plant poller",
         description="Puts what a plant API says on the bus.",
         log=get_log("plant_poller"),
+        guards=guards,
         collectors=collectors,
     )
 
@@ -69,10 +82,10 @@ def health_of(plant_id: str, condition: Condition, clock: Clock) -> PollerHealth
     if last is not None:
         reading = LastReading(
             timestamp=_plain(last.timestamp),
-            age_s=clock.now().seconds_since(last.timestamp),
-            generation_kw=last.generation_w / 1000,
-            consumption_kw=last.consumption_w / 1000,
-            available_kw=(last.generation_w - last.consumption_w) / 1000,
+            age_s=round(clock.now().seconds_since(last.timestamp), 3),
+            generation_kw=round(last.generation_w / 1000, 6),
+            consumption_kw=round(last.consumption_w / 1000, 6),
+            available_kw=round((last.generation_w - last.consumption_w) / 1000, 6),
         )
     return PollerHealth(
         status="ailing" if condition.is_ailing else "ok",

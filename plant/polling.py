@@ -1,6 +1,7 @@
 """Asks a plant API again and again, and tells the bus what can be believed; the last of it is kept."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Literal
 
 from broker.errors import BusError
@@ -16,6 +17,7 @@ from runtime.asking import Asker, RemoteError
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
+from runtime.metrics import Metric
 
 SOURCE = "plant-poller"
 """Of its alerts."""
@@ -111,10 +113,16 @@ class PollerService:
         self._seq = 0
         self._alerts_seq = 0
         address = topics.PLANT_READING.at(house=plant_id)
-        self._outbox = Outbox(address, bus, clock, life, self._log, file=file, prepare=self._declare)
+        self._outbox = Outbox(
+            address, bus, clock, life, self._log, file=file, alarm=self._alarm, prepare=self._declare
+        )
         self._alert_address = topics.ALERT.at(house=plant_id, source=SOURCE)
         self._status = topics.STATUS.at(house=plant_id, device="main", **{"class": "plant"})
         self.condition = Condition(failures_max)
+
+    def metrics(self) -> Iterator[Metric]:
+        """What it counts, for Prometheus."""
+        return self._outbox.metrics()
 
     async def run(self) -> None:
         """Serve until stopped."""
@@ -148,7 +156,7 @@ class PollerService:
         is_news, over = self.condition.succeed(reading)
         if over:
             self._log.info("plant is back", plant=self._plant_id)
-            self._tell("info", over)
+            self._tell(AILING, "info", over)
         if is_news:
             self._seq = reading.seq
             self._outbox.add(reading)
@@ -163,9 +171,12 @@ class PollerService:
             known = (
                 f"the last reading is of {last.timestamp}" if last is not None else "there was no reading yet"
             )
-            self._tell("warning", f"{self.condition.failures} failures in a row, {known}: {why}")
+            self._tell(AILING, "warning", f"{self.condition.failures} failures in a row, {known}: {why}")
 
-    def _tell(self, severity: Literal["info", "warning"], text: str) -> None:
+    def _alarm(self, name: str, text: str) -> None:
+        self._tell(name, "critical", text)
+
+    def _tell(self, name: str, severity: Literal["info", "warning", "critical"], text: str) -> None:
         self._alerts_seq += 1
         alert = Alert(
             house=self._plant_id,
@@ -174,7 +185,7 @@ class PollerService:
             seq=self._alerts_seq,
             timestamp=self._clock.now(),
             severity=severity,
-            name=AILING,
+            name=name,
             text=f"{self._plant_id}: {text}"[:TEXT_MAX],
         )
         self._outbox.post(self._alert_address, alert)

@@ -1,6 +1,7 @@
 """Moves the plant on, and tells the bus of each reading."""
 
 import asyncio
+from collections.abc import Iterator
 
 from broker.outbox import Outbox
 from broker.outbox_file import OutboxFile
@@ -14,6 +15,7 @@ from plant.wire import Latest
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
+from runtime.metrics import Metric
 
 
 class PlantService:
@@ -55,6 +57,10 @@ class PlantService:
     def latest(self) -> Latest:
         """The last reading."""
         return self._latest
+
+    def metrics(self) -> Iterator[Metric]:
+        """What it counts, for Prometheus; nothing without a bus."""
+        return iter(()) if self._outbox is None else self._outbox.metrics()
 
     async def run(self) -> None:
         """Serve until stopped."""

@@ -52,9 +52,14 @@ def reading_of(
         boot=boot,
         seq=seq,
         timestamp=collected,
-        generation_w=reading.totals.generation_mw * W_PER_MW,
-        consumption_w=reading.totals.consumption_mw * W_PER_MW,
+        generation_w=_watts(reading.totals.generation_mw),
+        consumption_w=_watts(reading.totals.consumption_mw),
     )
+
+
+def _watts(power_mw: float) -> float:
+    """In W, to a milliwatt: 0.130095 MW are 130095 W, and not 130095.00000000001."""
+    return round(power_mw * W_PER_MW, 3)
 
 
 def _check_sums(reading: Reading, tolerance_mw: float) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 from broker.connect import open_bus, presence_of
 from contracts.topics import SITE
@@ -32,17 +33,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def serve(settings: Layered[RecorderSettings], context: Context) -> None:
     """Run the service on the bus its settings name."""
     own = settings.base
-    with open_data_folder(own.data_dir, own.day_timezone):
-        pass  # what is wrong with it is said before the broker is disturbed
     presence = presence_of(SITE, "recorder", "main")
-    async with open_bus(own, context.clock, client="recorder", presence=presence) as bus:
+    async with AsyncExitStack() as stack:
+        # First of all: what is wrong with it is said before the broker is disturbed.
+        folder = stack.enter_context(open_data_folder(own.data_dir, own.day_timezone))
+        bus = await stack.enter_async_context(
+            open_bus(own, context.clock, client="recorder", presence=presence)
+        )
         service = RecorderService(own, bus, context.clock, context.life)
         metrics, log = [bus.metrics, service.metrics], get_log("recorder")
         async with (
             monitored(own, metrics, lambda: bus.ailing or service.failing, log),
             asyncio.TaskGroup() as group,
         ):
-            group.create_task(service.run())
+            group.create_task(service.record(folder))
             if own.diary:
                 group.create_task(DiaryService(own, bus, context.clock, context.life).run())
 

@@ -28,11 +28,10 @@ class DayFile:
     """
 
     def __init__(self, root: Path, path: Path, form: Form, opener: Opener) -> None:
+        self._root = root
         self._path = path
         self._form = form
         self._opener = opener
-        # Every folder with a name in it that may be new; the deepest first.
-        self._folders = [path.parent, *(p for p in path.parent.parents if p == root or root in p.parents)]
         self._known: Stamp | None = None
         self._seen: Seen = {}
         self._names_synced = False
@@ -91,7 +90,10 @@ class DayFile:
         with self._opener(self._path) as file:
             file.sync()
         if not self._names_synced:
-            for folder in self._folders:
+            # Every folder with a name in it that may be new; the deepest first.
+            folder = self._path
+            while folder != self._root:
+                folder = folder.parent
                 if folder not in synced:
                     sync_folder(folder)
                     synced.add(folder)

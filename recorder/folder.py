@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from contracts.errors import BadArchiveError
 from recorder.disk import AppendFile, Opener
 from recorder.files import DayFile
 from recorder.follow import Follower
@@ -61,6 +62,7 @@ class DataFolder:
 
     Raises:
         OSError: what a former recorder left in the journal can't be brought into its files.
+        BadArchiveError: it left a journal of another format.
     """
 
     def __init__(self, root: Path, opener: Opener = AppendFile, boot: int = 1) -> None:
@@ -68,7 +70,8 @@ class DataFolder:
         self._root = root
         self._opener = opener
         self._days: OrderedDict[PurePath, DayFile] = OrderedDict()
-        self._names: dict[PurePath, dict[str, str]] = {}
+        self._names: dict[str, dict[str, str]] = {}
+        """What is in a folder, by its path below the root: each name by its lower case."""
         self._journal = Journal(root, opener)
         self._follower = Follower(self._journal, self._mend)
         for lines in self._journal.read():
@@ -178,13 +181,15 @@ class DataFolder:
 
     def _case_twin(self, path: PurePath) -> str | None:
         """What to say if a folder on the way has a name that differs from another's only in case."""
-        for folder in reversed(path.parents[:-1]):
-            names = self._names.get(folder.parent)
+        where = ""
+        for name in path.parts[:-1]:
+            names = self._names.get(where)
             if names is None:
-                names = self._names[folder.parent] = _names_in(self._root / folder.parent)
-            twin = names.setdefault(folder.name.lower(), folder.name)
-            if twin != folder.name:
-                return f"{folder.name!r} differs only in case from {twin!r}, which is recorded: rename one"
+                names = self._names[where] = _names_in(self._root / where)
+            twin = names.setdefault(name.lower(), name)
+            if twin != name:
+                return f"{name!r} differs only in case from {twin!r}, which is recorded: rename one"
+            where += f"{name}/"
         return None
 
 
@@ -194,7 +199,7 @@ def open_data_folder(root: Path, day_timezone: str, opener: Opener = AppendFile)
 
     Raises:
         UsageError: its days are of another timezone, or another recorder writes to it.
-        StoreError: it can't be made or written.
+        StoreError: it can't be made, read or written.
     """
     lock = _lock(root)
     try:
@@ -214,6 +219,11 @@ def open_data_folder(root: Path, day_timezone: str, opener: Opener = AppendFile)
             raise StoreError(
                 f"{root}: what the last recorder left in the journal can't be written ({error.strerror}): "
                 "make room, or mend the folder"
+            ) from error
+        except BadArchiveError as error:
+            raise StoreError(
+                f"{error}: nothing is changed, rows may stand in it alone: start the recorder that wrote it "
+                "until it is gone, or move it away if none did"
             ) from error
         with closing(folder):
             yield folder

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from pathlib import Path, PurePath
 
 from recorder.files import DayFile
@@ -11,7 +12,8 @@ from runtime.logs import get_log
 ROUND_S = 30.0
 """A round over the files begins so long after the last one began, or when that has ended."""
 SYNCS_PER_S = 50
-CLOSING_SYNCS_MAX = 500
+"""Of files and of folders: a new file costs three or so, and readings wait meanwhile."""
+CLOSING_FILES_MAX = 500
 """A recorder that is stopped leaves what is more to the journal: the next one reads it."""
 
 
@@ -66,11 +68,11 @@ class Follower:
 
     def finish(self) -> None:
         """Synchronise what is left and let go of the journal, if that is not too much."""
-        if self.behind <= CLOSING_SYNCS_MAX:
-            self._sync(CLOSING_SYNCS_MAX)
-        if not self._in_round and self.behind <= CLOSING_SYNCS_MAX:
+        if self.behind <= CLOSING_FILES_MAX:
+            self._sync()
+        if not self._in_round and self.behind <= CLOSING_FILES_MAX:
             self._begin_round()
-            self._sync(CLOSING_SYNCS_MAX)
+            self._sync()
 
     def _begin_round(self) -> None:
         self._in_round = True
@@ -78,14 +80,16 @@ class Follower:
         self._failed.clear()
         self._journal.begin_segment()
 
-    def _sync(self, files_max: int) -> None:
-        """Go on with the round; a file that fails is tried again behind all others."""
+    def _sync(self, syncs_max: float = inf) -> None:
+        """Go on with the round, by a file at least; one that fails is tried again behind all others."""
         synced: set[Path] = set()
-        for path in list(self._round)[:files_max]:
+        for files, path in enumerate(list(self._round), start=1):
             day = self._round.pop(path)
             if not self._is_synced(path, day, synced):
                 self._round[path] = day
                 self._failed.add(path)
+            if files + len(synced) >= syncs_max:
+                break
         if self._in_round and not self._round:
             self._end_round()
 

@@ -6,10 +6,13 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple
 
+from contracts.errors import BadArchiveError
 from recorder.disk import AppendFile, Opener
 from runtime.store import sync_folder
 
 _PREFIX = ".journal-"
+FORMAT = b"wattbus journal 1\n"
+"""What each segment begins with."""
 _head = struct.Struct("<II")
 """Before each batch: its length [bytes] and its checksum; what a power cut left half is known by it."""
 
@@ -45,6 +48,7 @@ class Journal:
 
         Raises:
             OSError: they can't be read.
+            BadArchiveError: a segment is of another format.
         """
         for path in self._old if self._file is None else [*self._old, self._path]:
             with path.open("rb") as file:
@@ -59,6 +63,8 @@ class Journal:
         content = b"".join([b"%s %s" % (str(path).encode(), line) for path, line in lines])
         record = _head.pack(len(content), zlib.crc32(content)) + content
         file = self._segment()
+        if not self._size:
+            record = FORMAT + record
         self._to_cut = True
         file.write(record)
         file.sync()
@@ -125,7 +131,17 @@ def _number_of(path: Path) -> int:
 
 
 def _batches(file: BinaryIO) -> Iterator[list[Line]]:
-    """The whole batches; one that was cut was never acknowledged, nor is there any behind it."""
+    """The whole batches; one that was cut was never acknowledged, nor is there any behind it.
+
+    Raises:
+        BadArchiveError: of another format.
+    """
+    begin = file.read(len(FORMAT))
+    if begin != FORMAT:
+        # A power cut leaves a file short, or with zeros in it: then nothing in it was ever acknowledged.
+        if FORMAT.startswith(begin.rstrip(b"\0")):
+            return
+        raise BadArchiveError(f"{file.name}: no journal of this version")
     while len(head := file.read(_head.size)) == _head.size:
         length, checksum = _head.unpack(head)
         batch = file.read(length)

@@ -16,6 +16,8 @@ from contracts.instant import Instant
 from runtime.store import sync_folder
 
 COMPRESSED = ".gz"
+_MAGIC = b"\x1f\x8b"
+"""What a compressed file begins with, and no line."""
 PAGE_BYTES_MAX = 1 << 28
 """A device that floods its house's topics must not fill the disk."""
 
@@ -41,6 +43,8 @@ def write_lines(root: Path, house: str, day: date, lines: Iterable[Line]) -> boo
     """
     path = root / diary_file(house, day)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if _is_compressed(path):
+        compress_page(path)  # a crash came between its two steps
     with path.open("ab") as page:
         if page.tell() > PAGE_BYTES_MAX:
             return False
@@ -53,22 +57,27 @@ def write_lines(root: Path, house: str, day: date, lines: Iterable[Line]) -> boo
 def compress_page(path: Path) -> Path:
     """The page of a day that is over, in a tenth of the space; the page itself is gone then.
 
+    All of the day takes the page's place, and then the compressed one's, which it has in it: wherever a crash
+    comes between, no line is there twice, and the next call goes on.
+
     Raises:
         OSError: the disk does not take it; the page stays.
     """
     packed = path.with_name(path.name + COMPRESSED)
-    scratch = path.with_name(path.name + ".new")
-    with path.open("rb") as page, scratch.open("wb") as file:
-        if packed.exists():  # a clock that was set back has begun the day again
-            file.write(packed.read_bytes())
-        # No name and no time in it: the same page, the same bytes.
-        with gzip.GzipFile("", "wb", mtime=0, fileobj=file) as packing:
-            shutil.copyfileobj(page, packing)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(packed)
+    if not _is_compressed(path):
+        scratch = path.with_name(path.name + ".new")
+        with path.open("rb") as page, scratch.open("wb") as file:
+            if packed.exists():  # a clock that was set back has begun the day again
+                file.write(packed.read_bytes())
+            # No name and no time in it: the same page, the same bytes.
+            with gzip.GzipFile("", "wb", mtime=0, fileobj=file) as packing:
+                shutil.copyfileobj(page, packing)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+        sync_folder(path.parent)
+    path.replace(packed)
     sync_folder(path.parent)
-    path.unlink()
     return packed
 
 
@@ -79,11 +88,15 @@ def read_page(root: Path, house: str, day: date) -> Iterator[Line]:
         BadArchiveError: the page can't be read.
     """
     path = root / diary_file(house, day)
+    packed = path.with_name(path.name + COMPRESSED)
     try:
-        for part in (path.with_name(path.name + COMPRESSED), path):
-            if part.exists():
-                with gzip.open(part) if part.suffix == COMPRESSED else part.open("rb") as page:
-                    yield from _lines_in(page)
+        over = path if _is_compressed(path) else packed
+        if over.exists():
+            with gzip.open(over) as page:
+                yield from _lines_in(page)
+        if over is packed and path.exists():
+            with path.open("rb") as page:
+                yield from _lines_in(page)
     except (OSError, EOFError) as error:
         raise BadArchiveError(f"{path}: can't be read: {error}") from error
 
@@ -94,6 +107,14 @@ def _lines_in(page: Iterable[bytes]) -> Iterator[Line]:
             yield _decoder.decode(text)
         except (msgspec.DecodeError, ValueError):
             continue
+
+
+def _is_compressed(path: Path) -> bool:
+    try:
+        with path.open("rb") as page:
+            return page.read(len(_MAGIC)) == _MAGIC
+    except FileNotFoundError:
+        return False
 
 
 def _is_torn(path: Path) -> bool:

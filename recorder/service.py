@@ -77,8 +77,8 @@ class RecorderService:
         self.failing = ""
         """Why the disk does not take what is waiting; empty when it does."""
         self._tries = 0
-        self.rows: Counter[tuple[str, str]] = Counter()
-        """Rows written for each (house, meter)."""
+        self.rows: Counter[str] = Counter()
+        """Rows written for each house, of so many houses at most as meters are followed."""
 
     def metrics(self) -> Iterator[Metric]:
         """What it counts, for Prometheus."""
@@ -92,33 +92,38 @@ class RecorderService:
         yield gauge("wattbus_disk_failing", failing, bool(self.failing))
 
     async def run(self) -> None:
-        """Serve until stopped; what is in hand then is written and acknowledged.
+        """Open the data folder, and record into it until stopped.
 
         Raises:
             UsageError: the data folder's days are of another timezone, or another recorder writes to it.
-            StoreError: the data folder can't be made or written.
+            StoreError: the data folder can't be made, read or written.
         """
         own = self._settings
-        wanted = (topics.METER_READING, topics.PV_READING, topics.PLANT_READING, topics.ALERT)
         with open_data_folder(own.data_dir, own.day_timezone, self._opener) as folder:
-            alarms = Alarms(self._bus, self._clock, self._life, self._log, folder.boot)
-            async with (
-                self._bus.subscribe(*wanted, durable=topics.RECORDER) as deliveries,
-                asyncio.TaskGroup() as group,
-            ):
-                self._log.info("recorder started", data_dir=str(own.data_dir), days_of=own.day_timezone)
-                group.create_task(alarms.run())
-                group.create_task(self._watch_gaps(alarms))
-                writing = group.create_task(self._write_batches(folder, alarms))
-                async for delivery in self._life.each(deliveries):
-                    self._watch_pv(delivery.message)
-                    if is_covered(delivery.message):
-                        await self._acknowledge(delivery)
-                    else:
-                        await self._batches.put(delivery)
-                self._batches.close()
-                await writing
-                alarms.close()
+            await self.record(folder)
+
+    async def record(self, folder: DataFolder) -> None:
+        """Serve until stopped; what is in hand then is written and acknowledged."""
+        own = self._settings
+        wanted = (topics.METER_READING, topics.PV_READING, topics.PLANT_READING, topics.ALERT)
+        alarms = Alarms(self._bus, self._clock, self._life, self._log, folder.boot)
+        async with (
+            self._bus.subscribe(*wanted, durable=topics.RECORDER) as deliveries,
+            asyncio.TaskGroup() as group,
+        ):
+            self._log.info("recorder started", data_dir=str(own.data_dir), days_of=own.day_timezone)
+            group.create_task(alarms.run())
+            group.create_task(self._watch_gaps(alarms))
+            writing = group.create_task(self._write_batches(folder, alarms))
+            async for delivery in self._life.each(deliveries):
+                self._watch_pv(delivery.message)
+                if is_covered(delivery.message):
+                    await self._acknowledge(delivery)
+                else:
+                    await self._batches.put(delivery)
+            self._batches.close()
+            await writing
+            alarms.close()
         self._log.info("recorder stopped", rows=self.rows_written, duplicates=self.duplicates)
 
     def _watch_pv(self, message: Any) -> None:  # noqa: ANN401 - a reading or an alert
@@ -230,7 +235,8 @@ class RecorderService:
             return
         meter = meter_of(message)
         self.rows_written += 1
-        self.rows[meter] += 1
+        if meter.house in self.rows or len(self.rows) < METERS_MAX:
+            self.rows[meter.house] += 1
         if is_numbered(message):
             self._gaps.add(meter, message.boot, message.seq, self._clock.monotonic())
 

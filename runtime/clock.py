@@ -170,10 +170,6 @@ class ManualClock(Clock):
         self._monotonic_s += seconds
         self._now = self._now.after(seconds)
 
-    def set_wall_clock(self, moment: Instant) -> None:
-        """Set the wall clock, as NTP or a person does; the monotonic clock does not move."""
-        self._now = moment
-
     async def sleep(self, seconds: float) -> None:
         raise NotImplementedError(f"a manual clock does not wait ({seconds} s): use a VirtualClock")
 

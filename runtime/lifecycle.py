@@ -17,6 +17,8 @@ class Lifecycle:
     def __init__(self) -> None:
         self._stopped = asyncio.Event()
         self._waiting: set[asyncio.Task[object]] = set()
+        self.has_begun = False
+        """Whether the service has come to its work: before that it has nothing in hand, and may just end."""
 
     @property
     def stopping(self) -> bool:
@@ -32,6 +34,7 @@ class Lifecycle:
 
     async def wait(self) -> None:
         """Return once `stop` has been called."""
+        self.has_begun = True
         await self._stopped.wait()
 
     async def each(self, source: AsyncIterable[T]) -> AsyncIterator[T]:
@@ -39,6 +42,7 @@ class Lifecycle:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - an async generator runs in a task
         iterator = aiter(source)
+        self.has_begun = True
         try:
             while not self.stopping:
                 self._waiting.add(task)

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
+from runtime.armour import HEADERS_BYTES_MAX, raw_answer, raw_refusal
+from runtime.door import Door, Doorman
 from runtime.errors import UsageError
 from runtime.logs import Log
 from runtime.metrics import CONTENT_TYPE, Source, exposition
@@ -16,18 +18,23 @@ from runtime.settings import MonitoredSettings
 
 READ_WITHIN_S = 5.0
 """Real seconds: who asks does not know how fast our clock runs."""
-HEAD_MAX = 8192
 ASKING_MAX = 32
 """So many at once are answered; others are turned away."""
 JSON = "application/json"
 
 
-class Answer(NamedTuple):
-    """An HTTP answer."""
+class _Request(NamedTuple):
+    method: str
+    path: str
+    headers: list[tuple[bytes, bytes]]
 
-    status: str
-    content_type: str
-    body: str
+
+class _RefusedError(Exception):
+    """A request that is refused: its status, and why."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 class Monitor:
@@ -36,56 +43,80 @@ class Monitor:
     Args:
         sources: the service, its bus: what they count is read when it is asked for.
         ailing: why it can't do its work right now; empty: it does.
+        host: the address it is served at.
+        doorman: who may come, and how often.
     """
 
-    def __init__(self, sources: Sequence[Source], ailing: Callable[[], str]) -> None:
+    def __init__(
+        self, sources: Sequence[Source], ailing: Callable[[], str], host: str, doorman: Doorman
+    ) -> None:
         self._sources = sources
         self._ailing = ailing
+        self._host = host
+        self._doorman = doorman
         self._asking = 0
 
-    def answer(self, method: str, path: str) -> Answer:
+    def answer(self, path: str) -> bytes:
         """The answer to one question."""
-        if method not in ("GET", "HEAD"):
-            return Answer("405 Method Not Allowed", JSON, '{"detail": "GET alone"}')
         match path.partition("?")[0]:
             case "/metrics":
                 metrics = (metric for source in self._sources for metric in source())
-                return Answer("200 OK", CONTENT_TYPE, exposition(metrics))
+                return raw_answer(200, CONTENT_TYPE, exposition(metrics).encode())
             case "/health":
                 why = self._ailing()
                 told = {"live": True, "ready": not why, "why": why}
-                return Answer("503 Service Unavailable" if why else "200 OK", JSON, json.dumps(told))
+                return raw_answer(503 if why else 200, JSON, json.dumps(told).encode())
             case _:
-                return Answer("404 Not Found", JSON, '{"detail": "there are /metrics and /health"}')
+                return raw_refusal(404, "there are /metrics and /health")
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one question, then close."""
         self._asking += 1
         try:
-            # Who is slow, or speaks no HTTP, gets no answer; nor is one owed to who has gone.
-            with suppress(TimeoutError, ConnectionError, ValueError, asyncio.IncompleteReadError):
-                async with asyncio.timeout(READ_WITHIN_S):
-                    await self._answer(reader, writer)
+            with suppress(ConnectionError, TimeoutError):  # nothing is owed to who has gone
+                async with asyncio.timeout(2 * READ_WITHIN_S):
+                    writer.write(await self._answered(reader, writer.get_extra_info("peername")[0]))
+                    await writer.drain()
         finally:
             self._asking -= 1
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answered(self, reader: asyncio.StreamReader, peer: str) -> bytes:
         if self._asking > ASKING_MAX:
-            return
+            return raw_refusal(503, "too many connections")
         try:
+            request = await _read(reader)
+        except _RefusedError as error:
+            return raw_refusal(error.status, str(error))
+        if told := self._doorman.turned_away(self._host, peer, request.headers):
+            return raw_refusal(told.status, told.why, wait_s=told.wait_s)
+        if request.method not in ("GET", "HEAD"):
+            return raw_refusal(405, "GET alone")
+        answer = self.answer(request.path)
+        return answer if request.method == "GET" else answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+
+async def _read(reader: asyncio.StreamReader) -> _Request:
+    """A request's head.
+
+    Raises:
+        _RefusedError: it is none, too long, or too slow.
+    """
+    try:
+        async with asyncio.timeout(READ_WITHIN_S):
             head = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.LimitOverrunError:
-            return
-        method, path, _ = head.split(b"\r\n", 1)[0].decode("ascii").split(" ")
-        answer = self.answer(method, path)
-        body = answer.body.encode()
-        writer.write(
-            f"HTTP/1.1 {answer.status}\r\nContent-Type: {answer.content_type}\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
-            + (b"" if method == "HEAD" else body)
-        )
-        await writer.drain()
+        first, *lines = head[:-4].split(b"\r\n")
+        method, path, version = first.decode("ascii").split(" ")
+        named = [line.partition(b":") for line in lines]
+    except asyncio.LimitOverrunError as error:
+        raise _RefusedError(431, "too much in the headers") from error
+    except TimeoutError as error:
+        raise _RefusedError(408, f"no request came within {READ_WITHIN_S:g} s") from error
+    except (ValueError, asyncio.IncompleteReadError) as error:
+        raise _RefusedError(400, "this is no HTTP request") from error
+    if not version.startswith("HTTP/1."):
+        raise _RefusedError(400, "this is no HTTP request")
+    return _Request(method, path, [(name.lower(), value.strip()) for name, _, value in named])
 
 
 @asynccontextmanager
@@ -104,9 +135,9 @@ async def monitored(
     if port == 0:
         yield
         return
-    monitor = Monitor(sources, ailing)
+    monitor = Monitor(sources, ailing, host, Doorman(Door(), settings.requests_per_s))
     try:
-        server = await asyncio.start_server(monitor.serve, host, port, limit=HEAD_MAX)
+        server = await asyncio.start_server(monitor.serve, host, port, limit=HEADERS_BYTES_MAX)
     except OSError as error:
         raise UsageError(
             f"{host}:{port}: can't listen there ({error.strerror}): choose another --metrics-port"

@@ -1,4 +1,4 @@
-"""What systemd is told: that we are ready, and again and again that the event loop still turns."""
+"""What systemd is told: that we are at work, and again and again that the event loop still turns."""
 
 import asyncio
 import os
@@ -10,9 +10,16 @@ BEATS = 3
 """So many beats in the time after which the watchdog bites: one may be late."""
 
 
+SETTLED_S = 3.0
+"""Who has not ended by then is at work: a wrong setting, a wrong URL or a full disk ends a service sooner."""
+
+
 @asynccontextmanager
-async def watched() -> AsyncIterator[None]:
-    """Tell systemd that we are ready, beat its watchdog as long as the context lasts, and take leave.
+async def watched(settled_s: float = SETTLED_S) -> AsyncIterator[None]:
+    """Tell systemd that we are at work, beat its watchdog as long as the context lasts, and take leave.
+
+    At work is who still runs after `settled_s`, with or without a broker: a house may wait for its network,
+    and the machine's start must not wait with it.
 
     The beat is the event loop's own: who does not turn any more is not heard any more. Without systemd
     (no NOTIFY_SOCKET) nothing is told. Source: sd_notify(3), sd_watchdog_enabled(3).
@@ -33,12 +40,13 @@ async def watched() -> AsyncIterator[None]:
             _tell(line, address, b"WATCHDOG=1")
             beating = loop.call_later(pause_s, beat)
 
-        _tell(line, address, b"READY=1")
+        settling = loop.call_later(settled_s, _tell, line, address, b"READY=1")
         if pause_s:
             beat()
         try:
             yield
         finally:
+            settling.cancel()
             if beating is not None:
                 beating.cancel()
             _tell(line, address, b"STOPPING=1")

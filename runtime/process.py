@@ -91,9 +91,13 @@ async def _main(main: Callable[[Context], Awaitable[None]], clock: Clock) -> Non
     patience.daemon = True
 
     def stop() -> None:
-        if not life.stopping:
-            life.stop()
+        if life.stopping:
+            return
+        life.stop()
+        if life.has_begun:
             patience.start()
+        else:  # it waits for a broker, say
+            task.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)

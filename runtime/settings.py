@@ -23,6 +23,7 @@ from contracts.ids import Id, check_id, refuse_case_twins, refuse_reserved
 from contracts.instant import Instant
 from runtime.errors import UsageError
 from runtime.flags import OneLineParser
+from runtime.hints import alias_of, describe, extra_of
 
 SERVICES = ("meter", "pvsim", "der_controller", "optimizer", "orchestrator", "recorder")
 TABLES = (
@@ -37,6 +38,8 @@ TABLES = (
 )
 """Whose tables a site file may have: the services on the bus, and those over HTTP."""
 PREFIX = "WATTBUS_"
+FOREIGN_PREFIX = "MPC_"
+"""Of another system's names for settings: none but them begins so, and one that is not known is a slip."""
 NOT_SETTINGS = frozenset(
     {
         "WATTBUS_CONFIG",
@@ -46,6 +49,8 @@ NOT_SETTINGS = frozenset(
         "WATTBUS_IMAGE",
     }
 )
+
+REQUESTS_PER_S = 50.0
 
 Url = Annotated[str, Meta(max_length=2000)]
 
@@ -77,6 +82,9 @@ class CommonSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     timezone: Annotated[str, Meta(description="the place's time zone, as in the IANA list")] = "UTC"
     latitude: Annotated[float, Meta(ge=-90, le=90, description="deg, north positive")] = 9.93
     longitude: Annotated[float, Meta(ge=-180, le=180, description="deg, east positive")] = -84.08
+    requests_per_s: Annotated[
+        float, Meta(ge=0.1, le=1e6, description="so often anyone may ask over HTTP; ten seconds' at once")
+    ] = REQUESTS_PER_S
 
 
 class MonitoredSettings(CommonSettings, frozen=True, kw_only=True):
@@ -265,8 +273,11 @@ def _from_environment(service: str, kinds: Mapping[str, Any], env: Mapping[str, 
     found = {
         key: _Value(text, alias, Path())
         for key, hint in kinds.items()
-        if (alias := _alias(hint)) and (text := env.get(alias, ""))
+        if (alias := alias_of(hint)) and (text := env.get(alias, ""))
     }
+    foreign = {alias for hint in kinds.values() if (alias := alias_of(hint) or "").startswith(FOREIGN_PREFIX)}
+    for variable in (name for name in env if foreign and name.startswith(FOREIGN_PREFIX)):
+        _known(variable, foreign, variable)
     for variable, text in env.items():
         if (
             not variable.startswith(PREFIX)
@@ -305,13 +316,13 @@ def _parse_flags(
     parser.add_argument("--config", metavar="SITE.toml", help="a TOML file with these settings")
     defaults = {field.name: field.default for field in msgspec.structs.fields(kind)}
     for key, hint in kinds.items():
-        bare, text = _describe(hint)
-        if typing.get_origin(bare) is dict:
+        bare, text = describe(hint)
+        if typing.get_origin(bare) is dict or extra_of(hint, "secret"):
             continue
         default = defaults[key]
         if default is not msgspec.NODEFAULT and default not in (None, ""):
             text = f"{text} [{default}]".strip()
-        if alias := _alias(hint):
+        if alias := alias_of(hint):
             text = f"{text} (or {alias})"
         flag = f"--{key.replace('_', '-')}"
         # The unit may be left out: --wait 0 is --wait-s 0.
@@ -323,30 +334,11 @@ def _parse_flags(
     return vars(parser.parse_args(argv))
 
 
-def _describe(hint: Any) -> tuple[Any, str]:  # noqa: ANN401 - a type annotation
-    if typing.get_origin(hint) is Annotated:
-        bare, *extras = typing.get_args(hint)
-        text = next((e.description for e in extras if isinstance(e, Meta) and e.description), "")
-        return bare, text
-    return hint, ""
-
-
-def _alias(hint: Any) -> str | None:  # noqa: ANN401 - a type annotation
-    """A setting's variable by another system's name: `Meta(extra={"env": "MPC_HORIZON_HOURS"})`."""
-    return _extra(hint, "env")
-
-
-def _extra(hint: Any, name: str) -> str | None:  # noqa: ANN401 - a type annotation
-    extras = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
-    named = (e.extra.get(name) for e in extras if isinstance(e, Meta) and e.extra)
-    return next((str(text) for text in named if text), None)
-
-
 def _convert(service: str, kind: type[S], kinds: Mapping[str, Any], values: Mapping[str, _Value]) -> S:
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
     for key, field in fields.items():
         if field.required and key not in values:
-            _, text = _describe(kinds[key])
+            _, text = describe(kinds[key])
             flag = f"--{key.replace('_', '-')}"
             example = "house-a" if key == "house" else "0.1"
             raise UsageError(
@@ -374,9 +366,9 @@ def _convert_one(hint: Any, value: _Value) -> Any:  # noqa: ANN401 - a setting o
     try:
         return msgspec.convert(_raw(hint, value), hint, strict=False, dec_hook=hook)
     except (msgspec.ValidationError, ValueError, TypeError) as error:
-        shown = repr(value.raw)
+        shown = "what it holds" if extra_of(hint, "secret") else repr(value.raw)
         why = str(error).replace(" - at `$`", "")
-        bare, _ = _describe(hint)
+        bare, _ = describe(hint)
         if typing.get_origin(bare) is typing.Literal:
             why = f"it must be {', '.join(map(str, typing.get_args(bare)))}"
         raise UsageError(f"{value.source}: {shown[:80]} won't do: {why}") from error
@@ -387,8 +379,8 @@ def _raw(hint: Any, value: _Value) -> object:  # noqa: ANN401 - a type annotatio
     raw = value.raw
     if not isinstance(raw, str):
         return raw
-    if typing.get_origin(_describe(hint)[0]) in (list, tuple):
+    if typing.get_origin(describe(hint)[0]) in (list, tuple):
         return [part.strip() for part in raw.split(",") if part.strip()]
     # A file by its ending, else a name: `Meta(extra={"file": ".toml"})`.
-    ending = _extra(hint, "file")
+    ending = extra_of(hint, "file")
     return str(value.folder / raw) if ending and raw.endswith(ending) else raw

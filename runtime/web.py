@@ -7,12 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.middleware import ASGIMiddleware
-from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,10 +20,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from runtime.bearer import COMPONENTS
+from runtime.armour import SlowBodyError
+from runtime.bearer import COMPONENTS, Guards
 from runtime.clock import SystemClock
 from runtime.logs import Log
 from runtime.metrics import Source
+from runtime.refusals import Refusal
 
 SWAGGER_UI = "mkdocs_swagger_ui_tag"
 """The package whose copy of Swagger UI is shown; nothing of its own is used."""
@@ -33,27 +34,13 @@ BODY_BYTES_MAX = 100_000
 """A request with a larger body is refused, 413; the largest of ours has some hundred bytes."""
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a request was not answered."""
-
-    status_code: int
-    detail: str
-
-
-def refusals(**reasons: str) -> dict[int, ResponseSpec]:
-    """The refusals of an endpoint for its OpenAPI: `http_404="no such house"`."""
-    return {
-        int(name.removeprefix("http_")): ResponseSpec(Refusal, description=text, generate_examples=False)
-        for name, text in reasons.items()
-    }
-
-
 def web_app(
     handlers: Sequence[Any],
     *,
     title: str,
     description: str,
     log: Log,
+    guards: Guards | None = None,
     collectors: Sequence[Collector] = (),
     invalid_code: int = 400,
 ) -> Litestar:
@@ -64,6 +51,7 @@ def web_app(
         title: heads its OpenAPI.
         description: one sentence in it.
         log: gets the errors that are bugs.
+        guards: who may read /metrics; None: everybody.
         invalid_code: the status of a request that does not fit the OpenAPI.
         collectors: what /metrics shows beside the process's memory and the answers' times.
     """
@@ -72,7 +60,9 @@ def web_app(
     for collector in collectors:
         registry.register(collector)
 
-    @get("/metrics", media_type=MediaType.TEXT, include_in_schema=False, sync_to_thread=False)
+    guarded = {} if guards is None else guards.reads_all()
+
+    @get("/metrics", media_type=MediaType.TEXT, include_in_schema=False, sync_to_thread=False, **guarded)
     def metrics() -> bytes:
         """Everything counted, for Prometheus."""
         return generate_latest(registry)
@@ -89,6 +79,9 @@ def web_app(
         # What msgspec raises beside its own errors.
         log.warning("request refused", path=request.url.path, why=repr(error)[:200])
         return _refuse(invalid_code, "body: nested too deep, or no UTF-8")
+
+    def slow(_request: Request[Any, Any, Any], error: SlowBodyError) -> Response[Refusal]:
+        return _refuse(408, str(error), {"connection": "close"})
 
     swagger = SwaggerRenderPlugin(
         js_url=f"{ASSETS}/javascripts/swagger-ui-bundle.js",
@@ -115,6 +108,7 @@ def web_app(
             ValidationException: invalid,
             RecursionError: unreadable,
             UnicodeDecodeError: unreadable,
+            SlowBodyError: slow,
             Exception: fail,
         },
         middleware=[_Timing(registry)],

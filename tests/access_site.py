@@ -4,6 +4,8 @@ As in tests/brokers.py: a container where Docker answers, else this machine's ow
 one folder of the test's, so that what changes there changes at the broker.
 """
 
+import base64
+import json
 import os
 import signal
 import socket
@@ -14,8 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from testcontainers.core.container import DockerContainer
@@ -42,6 +45,7 @@ from wattbus.access.roles import (
     Devices,
     house_account,
     operator_account,
+    owner_of,
     plant_account,
     service_account,
     viewer_account,
@@ -49,7 +53,6 @@ from wattbus.access.roles import (
 
 PROBER = "prober"
 """A user of the tests' own who may do everything."""
-STORE_PASSWORD = "of-no-use-elsewhere"  # noqa: S105
 HIVEMQ_ACCESS = Path(__file__).parents[1] / "examples" / "hivemq-access"
 A_DAY_S = 86400.0
 
@@ -68,14 +71,27 @@ def accounts() -> list[Account]:
     ]
 
 
-class Site:
-    """Everybody's certificates and passwords, in a folder that the brokers may read."""
+def client_of(account: Account) -> str:
+    """A client id that the account may use."""
+    return account.clients[0].replace("*", f"probe-{account.name.replace('.', '-')}")
 
-    def __init__(self, folder: Path) -> None:
+
+class Site:
+    """Everybody's certificates and passwords, in a folder that the brokers may read.
+
+    Args:
+        folder: it.
+        access: an operator's, whose authority it is then, and whose stores HiveMQ has.
+    """
+
+    def __init__(self, folder: Path, access: Path | None) -> None:
         self.folder = folder
         folder.chmod(0o755)
         self.now = SystemClock().now()
-        self.authority = new_authority("test", self.now)
+        if access is None:
+            self.authority = new_authority("test", self.now)
+        else:
+            self.authority = Identity((access / "ca.crt").read_bytes(), (access / "ca.key").read_bytes())
         self.ca = self.write("ca.crt", self.authority.certificate)
         self.passwords: dict[str, str] = {}
         self.users: dict[str, tuple[Account, Verifier]] = {}
@@ -83,9 +99,12 @@ class Site:
             self.enroll(account)
         self.identity(PROBER)
         server = server_identity(self.authority, [LOOPBACK], self.now)
-        self.server = server
         self.write("server.crt", server.certificate)
         self.write("server.key", server.key)
+        self.stores = hivemq.key_store(server), hivemq.trust_store(self.authority.certificate)
+        if access is not None:
+            brokers = access / "brokers"
+            self.stores = (brokers / f"{LOOPBACK}.p12").read_bytes(), (brokers / "trust.p12").read_bytes()
 
     def enroll(self, account: Account) -> None:
         self.identity(account.name)
@@ -132,7 +151,7 @@ class Guarded:
         """Of the broker, for this user's transport."""
         files = f"?ca={ca or self.site.ca}&cert={self.site.folder / (cert or user)}.pem"
         if self.name == "rabbitmq":
-            return f"amqps://{host}:{self.port}/{files}"
+            return f"amqps://{host}:{self.port}/{files}&account={owner_of(user)}"
         login = ""
         if self.name == "mosquitto":
             login = f"{mosquitto.login(self.site.users[user][0])}:{self.site.passwords[user]}@"
@@ -155,7 +174,7 @@ class Guarded:
                 self.site.write("passwords", files.passwords + f"{PROBER}:{prober}\n".encode())
                 self.site.write("acl", files.acl + f"user {PROBER}\ntopic readwrite #\n".encode())
             case "hivemq":
-                everything = "".join(f"{what} #\n" for what in ("publish", "subscribe"))
+                everything = "".join(f"{what}\n" for what in ("client *", "retain #", "subscribe #"))
                 extra = f"user {PROBER}\n{everything}".encode()
                 rules = extra + hivemq.access_file(users)
                 self.site.write(f"extensions/wattbus-access/{hivemq.FILE}", rules)
@@ -176,6 +195,15 @@ class Guarded:
             for gone in management.accounts() - set(self.site.users):
                 management.remove(gone)
             management.load((self.site.folder / "definitions.json").read_bytes())
+
+    def asked(self, path: str) -> Any:
+        """What RabbitMQ's management tells."""
+        login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        request = Request(
+            f"http://{LOOPBACK}:{self.ports['http']}/api/{path}", headers={"Authorization": f"Basic {login}"}
+        )
+        with urlopen(request, timeout=10) as answer:  # noqa: S310
+            return json.loads(answer.read())
 
     @property
     def management(self) -> rabbitmq.Management:
@@ -261,13 +289,18 @@ PLUGINS = "[rabbitmq_management,rabbitmq_auth_mechanism_ssl]."
 
 
 @contextmanager
-def guarded(name: str, folder: Path) -> Iterator[Guarded]:
+def guarded(name: str, folder: Path, access: Path | None = None) -> Iterator[Guarded]:
     """A broker of the test's own.
+
+    Args:
+        name: which.
+        folder: its files'.
+        access: of an operator whose commands it is for, if there is one.
 
     Raises:
         Missing: neither Docker nor this machine can give it.
     """
-    site = Site(folder)
+    site = Site(folder, access)
     tls, http = free_ports(2)
     broker = Guarded(name, site, {"tls": tls, **({"http": http} if name == "rabbitmq" else {})})
     broker.apply()
@@ -300,9 +333,11 @@ def _configure(broker: Guarded, address: str, inside: str) -> None:
             site.write("rabbitmq.conf", RABBITMQ_CONF.format(**values).encode())
             site.write("enabled_plugins", PLUGINS.encode())
         case _:
-            site.write("conf/config.xml", HIVEMQ_CONF.format(**values, password=STORE_PASSWORD).encode())
-            site.write("conf/key.p12", hivemq.key_store(site.server, STORE_PASSWORD))
-            site.write("conf/trust.p12", hivemq.trust_store(site.authority.certificate, STORE_PASSWORD))
+            site.write(
+                "conf/config.xml", HIVEMQ_CONF.format(**values, password=hivemq.STORE_PASSWORD).encode()
+            )
+            for name, store in zip(("key", "trust"), site.stores, strict=True):
+                site.write(f"conf/{name}.p12", store)
             jars = _run(HIVEMQ / "jars")
             _run(HIVEMQ_ACCESS / "build", site.folder / "extensions", CLASSPATH=f"{jars}/*")
 

@@ -31,7 +31,7 @@ class Stack:
 
     Args:
         engine: where they run.
-        file: its name in the repository.
+        file: its name in the repository; several, with colons between, lie over each other.
         env: what the file asks the environment for.
     """
 
@@ -39,12 +39,17 @@ class Stack:
         self.engine = engine
         self.file = file
         self.project = unique("wattbus-test")
-        self.env = {**os.environ, "WATTBUS_IMAGE": "wattbus:test", **env}
+        self.env = {
+            **os.environ,
+            "COMPOSE_FILE": file,
+            "COMPOSE_PROJECT_NAME": self.project,
+            "WATTBUS_IMAGE": "wattbus:test",
+            **env,
+        }
 
     def compose(self, *arguments: str) -> str:
-        command = ["docker", "compose", "--env-file", os.devnull, "--file", self.file]
         done = subprocess.run(
-            [*command, "--project-name", self.project, *arguments],
+            ["docker", "compose", "--env-file", os.devnull, *arguments],
             cwd=REPOSITORY, env=self.env, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"docker compose {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"

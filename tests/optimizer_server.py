@@ -15,6 +15,7 @@ from optimizer.api import optimizer_api
 from optimizer.service import OptimizerService
 from optimizer.settings import OptimizerSettings
 from runtime.clock import SystemClock
+from runtime.door import Door, Doorman
 from runtime.http import serving
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
@@ -67,7 +68,7 @@ def optimizer_server(
         async with asyncio.TaskGroup() as group:
             group.create_task(optimizer.run())
             group.create_task(report())
-            async with serving(app, "127.0.0.1", 0, get_log("optimizer")) as port:
+            async with serving(app, "127.0.0.1", 0, get_log("optimizer"), Doorman(Door(), 1e5)) as port:
                 while len(optimizer.houses) < len(houses):
                     await clock.sleep(0.05)
                 ready.put((port, optimizer, lambda: loop.call_soon_threadsafe(life.stop)))

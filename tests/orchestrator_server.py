@@ -20,16 +20,20 @@ from orchestrator.audit import Audit
 from orchestrator.service import Mark, OrchestratorService
 from orchestrator.settings import OrchestratorSettings
 from runtime.clock import SystemClock
+from runtime.door import Door, Doorman
 from runtime.http import serving
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
 from runtime.settings import Layered
 from runtime.store import Store
+from runtime.token import SITE, Tokens
 from tests.conftest import memory_bus
 from tests.unit.test_optimizer_model import meter
 
 TOKEN = "a-token-of-the-tests"  # noqa: S105
 HOUSE = "house-a"
+MANY_PER_S = 1e5
+"""No test of what is answered is to wait for the limit."""
 
 
 class Served:
@@ -62,9 +66,10 @@ def orchestrator_server(
         clock, life = SystemClock(), Lifecycle()
         bus, _ = memory_bus(clock)
         settings = OrchestratorSettings(state_dir=state, interval_s=1.0, settle_s=0.0)
+        door = Door(tokens=Tokens({token: SITE} if token else {}))
         store, audit = Store(settings.mark_path, Mark, Mark()), Audit(settings.audit_path)
         service = OrchestratorService(Layered(settings, {}), bus, clock, life, store, audit)
-        app = orchestrator_api(service, clock, token, lambda: ailing)
+        app = orchestrator_api(service, clock, door, lambda: ailing)
 
         async def report() -> None:
             async for _ in life.each(clock.every(1.0)):
@@ -87,7 +92,13 @@ def orchestrator_server(
                 own = DerControllerSettings(house=HOUSE, devices=devices)
                 controller = DerControllerService(HOUSE, build(own, clock, None), 1.0, bus, clock, life)
                 group.create_task(controller.run())
-            async with serving(app, "127.0.0.1", 0, get_log("orchestrator")) as port:
+            async with serving(
+                app,
+                "127.0.0.1",
+                0,
+                get_log("orchestrator"),
+                Doorman(door, MANY_PER_S),
+            ) as port:
                 while not _has_decided(service, ders=ders):
                     await clock.sleep(0.05)
                 ready.put((port, service, lambda: loop.call_soon_threadsafe(life.stop)))

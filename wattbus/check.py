@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from broker.backoff import redact
 from broker.bus import PlanesBus
 from broker.connect import open_spectator
-from broker.errors import BusError, BusUnavailableError
+from broker.errors import BusError, BusRefusedError, BusUnavailableError
 from contracts import topics
 from contracts.errors import ContractError
 from contracts.ids import check_id
@@ -32,7 +32,8 @@ from runtime.flags import OneLineParser
 from runtime.logs import configure
 from runtime.process import Context, run_process
 from runtime.settings import CommonSettings, HouseSettings, houses_in, load, read_site
-from wattbus.access.identity import CertificateError, holder_of
+from wattbus.access.identity import CertificateError, Holder, holder_of
+from wattbus.access.roles import NAME, check_client
 
 FREE_MIN_MB = 500
 """Twice what a meter's outbox may take."""
@@ -156,22 +157,47 @@ def check_year(clock: Clock) -> Finding:
 def check_certificates(settings: CommonSettings, clock: Clock) -> Iterator[Finding]:
     """Whether the certificates that the brokers' URLs name hold, and for how long."""
     for url, name in _planes(settings).items():
-        options = dict(parse_qsl(urlsplit(url).query))
-        if "cert" not in options or "ca" not in options:
-            continue
-        what = f"{name} certificate {options['cert']}"
+        what = f"{name} certificate"
         try:
-            keys = {options["cert"], options.get("key", options["cert"])}
-            pem = b"".join(Path(path).read_bytes() for path in sorted(keys))
-            days = holder_of(Path(options["ca"]).read_bytes(), pem).days_left(clock.now())
+            holder = _holder(url)
         except OSError as error:
-            yield Finding(what, f"it can't be read ({error.strerror}): may this user?")
+            yield Finding(what, f"{error.filename} can't be read ({error.strerror}): may this user?")
         except CertificateError as error:
             yield Finding(what, str(error))
         else:
+            if holder is None:
+                continue
+            days = holder.days_left(clock.now())
             ask = "ask the operator for `wattbus rotate`, then `wattbus install` the new bundle"
             soon = days < CERTIFICATE_DAYS
-            yield Finding(what, f"{days:.0f} days left: {ask}" if soon else "", f"{days:.0f} days left")
+            left = f"{days:.0f} days left"
+            yield Finding(what, f"{left}: {ask}" if soon else "", left)
+
+
+def _holder(url: str) -> Holder | None:
+    """Whose certificate a broker's URL names; None: it names none.
+
+    Raises:
+        OSError: it can't be read.
+        CertificateError: it does not hold.
+    """
+    options = dict(parse_qsl(urlsplit(url).query))
+    if "cert" not in options or "ca" not in options:
+        return None
+    keys = {options["cert"], options.get("key", options["cert"])}
+    pem = b"".join(Path(path).read_bytes() for path in sorted(keys))
+    return holder_of(Path(options["ca"]).read_bytes(), pem)
+
+
+def _client_id(url: str) -> str:
+    """An account has one for this; elsewhere nobody shall be pushed out who checks at the same time."""
+    try:
+        holder = _holder(url)
+    except (OSError, CertificateError):
+        holder = None  # which is a finding of its own
+    if holder is not None and NAME.match(holder.account):
+        return check_client(holder.account)
+    return f"check-{secrets.token_hex(4)}"
 
 
 async def check_brokers(settings: CommonSettings, house: str, clock: Clock) -> AsyncIterator[Finding]:
@@ -184,9 +210,8 @@ async def check_brokers(settings: CommonSettings, house: str, clock: Clock) -> A
         what = f"{name} broker"
         try:
             what = f"{what} {redact(url)}"
-            client = f"check-{secrets.token_hex(4)}"
-            async with open_spectator(url, clock, client=client, wait_s=0.0) as bus:
-                took_s = await _round_trip(bus, house, client, clock)
+            async with open_spectator(url, clock, client=_client_id(url), wait_s=0.0) as bus:
+                took_s = await _round_trip(bus, house, clock)
                 yield Finding(what, told=f"a message went there and back in {took_s * 1000:.0f} ms")
                 if "live" in name or len(urls) == 1:
                     yield await _check_skew(bus, house, clock)
@@ -209,21 +234,23 @@ def _planes(settings: CommonSettings) -> dict[str, str]:
     return urls
 
 
-async def _round_trip(bus: PlanesBus, house: str, client: str, clock: Clock) -> float:
+async def _round_trip(bus: PlanesBus, house: str, clock: Clock) -> float:
     """Publish to ourselves; returns how long it took [s].
 
     Raises:
         BusError: it can't be published, or not be heard.
         TimeoutError: it did not come back.
     """
-    topic = topics.STATE_GET.of(house=house, client=client)
+    topic = topics.STATE_GET.of(house=house, client="check")
     async with bus.subscribe(topic) as deliveries:
         began_s = clock.monotonic()
         # Nobody keeps a state of that name: nobody answers.
-        request = StateRequest(house=house, client=client, pattern=f"{topics.ROOT}/{house}/bus/{client}/none")
+        none = f"{topics.ROOT}/{house}/bus/check/{secrets.token_hex(8)}"
         async with clock.timeout(ANSWER_S):
-            await bus.publish(topic.at(), request)
-            await anext(deliveries)
+            await bus.publish(topic.at(), StateRequest(house=house, client="check", pattern=none))
+            async for delivery in deliveries:
+                if delivery.message.pattern == none:
+                    break
         return clock.monotonic() - began_s
 
 
@@ -231,14 +258,15 @@ async def _check_skew(bus: PlanesBus, house: str, clock: Clock) -> Finding:
     """Compare our clock with the DERs', by the telemetry that is on its way right now."""
     topic = topics.DER_TELEMETRY if house == SITE else topics.DER_TELEMETRY.of(house=house)
     ahead_s: list[float] = []
-    async with bus.subscribe(topic) as deliveries:
-        try:
-            async with clock.timeout(LISTEN_S):
-                async for delivery in deliveries:
-                    telemetry: DerTelemetry = delivery.message
-                    ahead_s.append(clock.now().seconds_since(telemetry.timestamp))
-        except TimeoutError:
-            pass  # it has listened long enough
+    try:
+        async with bus.subscribe(topic) as deliveries, clock.timeout(LISTEN_S):
+            async for delivery in deliveries:
+                telemetry: DerTelemetry = delivery.message
+                ahead_s.append(clock.now().seconds_since(telemetry.timestamp))
+    except TimeoutError:
+        pass  # it has listened long enough
+    except BusRefusedError:
+        return Finding("clock beside the DERs'", told="not compared: this account may hear no telemetry")
     if not ahead_s:
         return Finding("clock beside the DERs'", told="none was heard to compare with")
     # What is on its way for longer says nothing: the fastest counts.

@@ -10,7 +10,7 @@ import httpx
 
 from broker.outbox_file import OutboxFile
 from broker.port import Bus
-from plant.api import plant_api
+from plant.api import door_of, plant_api
 from plant.boots import next_boot
 from plant.polling import PollerService
 from plant.service import PlantService
@@ -18,6 +18,7 @@ from plant.settings import PlantSettings, access_of
 from plant.trust import Trust
 from runtime.asking import Asker, open_client
 from runtime.clock import Clock
+from runtime.door import Doorman
 from runtime.http import serving
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
@@ -59,6 +60,7 @@ class PolledPlant:
         self._settings = settings
         self._clock = clock
         access = access_of(settings)
+        self._doorman = Doorman(door_of(access), settings.requests_per_s)
         self.plant_id = access.plant_id
         model = settings.model()
         self._server = PlantService(access.plant_id, 0, model, settings.interval, None, clock, life)
@@ -93,7 +95,8 @@ class PolledPlant:
             await stack.enter_async_context(self._http)
             if not self._clock.is_virtual:
                 own = self._settings
-                await stack.enter_async_context(serving(self._app, own.host, own.port, get_log("plant")))
+                served = serving(self._app, own.host, own.port, get_log("plant"), self._doorman)
+                await stack.enter_async_context(served)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._server.run())
                 group.create_task(self.poller.run())

@@ -108,7 +108,7 @@ class Show:
     def _local(self, moment: Instant) -> str:
         return f"{moment.local(self._zone):%Y-%m-%d %H:%M %Z}"
 
-    def summary(self, rows: Mapping[tuple[str, str], int], out: Path | None) -> None:
+    def summary(self, rows: Mapping[str, int], out: Path | None) -> None:
         """The table at the end, and `summary.json` beside the data."""
         now = self._clock.now()
         hours = now.seconds_since(self._begin) / 3600
@@ -120,7 +120,7 @@ class Show:
         if out is None:
             self._console.print("The rows were kept nowhere: --out DIR keeps the CSV files.")
             return
-        summaries = {house: _as_data(board, rows) for house, board in self._boards.items()}
+        summaries = {house: _as_data(board, rows.get(house, 0)) for house, board in self._boards.items()}
         (out / "summary.json").write_bytes(
             msgspec.json.format(msgspec.json.encode(summaries), indent=1) + b"\n"
         )
@@ -129,11 +129,7 @@ class Show:
         )
 
 
-def _rows_of(house: str, rows: Mapping[tuple[str, str], int]) -> int:
-    return sum(count for (name, _), count in rows.items() if name == house)
-
-
-def _energies(boards: Mapping[str, HouseBoard], rows: Mapping[tuple[str, str], int], hours: float) -> Table:
+def _energies(boards: Mapping[str, HouseBoard], rows: Mapping[str, int], hours: float) -> Table:
     caption = "Commands: sent, then accepted / rejected / expired."
     table = Table(title=f"After {hours:.1f} h", title_justify="left", caption=caption, caption_justify="left")
     table.add_column("House", no_wrap=True)
@@ -152,7 +148,7 @@ def _energies(boards: Mapping[str, HouseBoard], rows: Mapping[tuple[str, str], i
         energy = board.energy
         kwh = (energy.load_kwh, energy.pv_kwh, energy.ev_kwh, energy.charged_kwh, energy.discharged_kwh)
         answers = " / ".join(str(board.answers[result]) for result in ("accepted", "rejected", "expired"))
-        table.add_row(house, str(_rows_of(house, rows)), *(f"{x:.2f}" for x in kwh), str(board.sent), answers)
+        table.add_row(house, str(rows.get(house, 0)), *(f"{x:.2f}" for x in kwh), str(board.sent), answers)
     return table
 
 
@@ -181,9 +177,9 @@ def _costs(boards: Mapping[str, HouseBoard]) -> Table:
     return table
 
 
-def _as_data(board: HouseBoard, rows: Mapping[tuple[str, str], int]) -> dict[str, object]:
+def _as_data(board: HouseBoard, rows: int) -> dict[str, object]:
     return {
-        "rows": _rows_of(board.house, rows),
+        "rows": rows,
         "energy_kwh": {
             key.removesuffix("_kwh"): round(value, 6) for key, value in vars(board.energy).items()
         },

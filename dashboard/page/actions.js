@@ -1,10 +1,10 @@
-// Asking something of a house: only with the token, which is kept in this page's memory alone.
+// Asking something of a house: only with the site's token.
 
 import { el, say, setText } from "./dom.js";
 import { dayTime, fromLocal, localInput } from "./format.js";
 import { state } from "./stream.js";
+import { bearer, forgetToken, hasToken, tokenForm } from "./token.js";
 
-let token = "";
 const WORDS = { pause: "Pause", resume: "Resume", safe: "Safe state", release: "Release" };
 const MEANS = {
   pause: "No economic dispatch any more, until you resume it. Limits are still kept.",
@@ -16,11 +16,11 @@ const MEANS = {
 async function ask(house, body) {
   const answer = await fetch(`/api/houses/${encodeURIComponent(house)}/requests`, {
     method: "POST",
-    headers: { "Content-Type": "application/json", Authorization: `Bearer ${token}` },
+    headers: { "Content-Type": "application/json", ...bearer() },
     body: JSON.stringify(body),
   });
   const told = await answer.json();
-  if (answer.status === 401) token = "";
+  if (answer.status === 401) forgetToken();
   if (!answer.ok) throw new Error(told.detail);
   return told;
 }
@@ -31,24 +31,13 @@ export class Actions {
     this.note = el("p", { class: "note", role: "status" });
     this.buttons = el("div", { class: "row" });
     this.form = this.carForm();
-    this.unlock = this.unlockForm();
+    this.unlock = tokenForm(() => {
+      this.say("Unlocked, until this page is closed.");
+      this.show(this.house);
+    });
     this.dialog = el("dialog", { "aria-labelledby": "ask-title" });
     this.element = el("section", { class: "card actions", "aria-labelledby": "actions-title" },
       el("h2", { id: "actions-title" }, "Operate"), this.unlock, this.buttons, this.form, this.note, this.dialog);
-  }
-
-  unlockForm() {
-    const field = el("input", { type: "password", id: "token", autocomplete: "off", required: true });
-    return el("form", {
-      class: "row",
-      onsubmit: (event) => {
-        event.preventDefault();
-        token = field.value;
-        field.value = "";
-        this.say("Unlocked, until this page is closed.");
-        this.show(this.house);
-      },
-    }, el("label", { for: "token" }, "Token"), field, el("button", {}, "Unlock"));
   }
 
   carForm() {
@@ -75,10 +64,10 @@ export class Actions {
     const is_other = row?.house !== this.house?.house;
     this.house = row;
     const may = state.hello.may_act;
-    this.unlock.hidden = !may || token !== "";
-    this.buttons.hidden = this.form.hidden = token === "";
-    if (!may) setText(this.note, "This page only shows. To operate houses from it, start it with a token: WATTBUS_DASHBOARD_TOKEN.");
-    if (!may || token === "" || !row) return;
+    this.unlock.hidden = !may || hasToken();
+    this.buttons.hidden = this.form.hidden = !may || !hasToken();
+    if (!may) setText(this.note, `This page only shows. To operate houses from it, ${hasToken() ? "give it the site's token" : "start it with a token: WATTBUS_DASHBOARD_TOKEN"}.`);
+    if (!may || !hasToken() || !row) return;
     const held = new Set(row.held.filter((hold) => hold.der === null).map((hold) => hold.mode));
     const wanted = [held.has("pause") ? "resume" : "pause", held.has("safe") ? "release" : "safe"].join();
     if (this.buttons.dataset.of !== wanted) {

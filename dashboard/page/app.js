@@ -5,7 +5,8 @@ import { DaysView } from "./days.js";
 import { FleetView } from "./fleet.js";
 import { clockTime, dayName, setZone, zoneName } from "./format.js";
 import { HouseView } from "./house.js";
-import { begin, state, watch } from "./stream.js";
+import { begin, state, unlock, watch } from "./stream.js";
+import { tokenForm } from "./token.js";
 
 const FEW_HOUSES = 6;
 const main = document.getElementById("main");
@@ -73,7 +74,27 @@ function showLink() {
 
 let drawnAt = 0;
 
+/** Reading needs a token: nothing is shown before. */
+function showLock() {
+  shown = "";
+  state.now = null;
+  main.replaceChildren(el("section", { class: "card", "aria-labelledby": "lock-title" },
+    el("h1", { id: "lock-title" }, "Who are you?"), el("p", {}, "This page shows a house to who has its token, and all to who has the site's."),
+    tokenForm(begun)));
+}
+
+/** From here on what is heard draws the page. */
+function begun() {
+  unlock();
+  const [view, rest] = route();
+  if (view === "days") {
+    show();
+    views.days.show(rest);
+  }
+}
+
 function took(name) {
+  if (name === "locked") showLock();
   if (name === "hello") setZone(state.hello.timezone);
   if (name === "hello" || state.now === null) return;
   if (name === "fleet") {
@@ -111,6 +132,7 @@ const kept = localStorage.getItem("theme");
 if (kept === "light" || kept === "dark") document.documentElement.dataset.theme = kept;
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
 addEventListener("hashchange", () => {
+  if (state.locked) return;
   const before = shown;
   show();
   const [view, rest] = route();

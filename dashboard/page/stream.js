@@ -1,5 +1,7 @@
 // The one stream from the server. The page never asks again by itself: it is told.
 
+import { bearer, forgetToken } from "./token.js";
+
 const SILENT_MS = 6000;
 const RETRY_MS = 2000;
 
@@ -15,45 +17,83 @@ export const state = {
   day: null,
   commands: [],
   live: false,
+  locked: false,
 };
 
-let source = null;
+let listening = null;
 let watched = "";
 let heardAt = 0;
 let retry = null;
 let changed = () => {};
 
-function take(name, handler) {
-  source.addEventListener(name, (message) => {
-    heardAt = performance.now();
-    handler(JSON.parse(message.data));
-    state.live = true;
-    changed(name);
-  });
-}
-
-function open() {
-  clearTimeout(retry);
-  source?.close();
-  heardAt = performance.now();
-  source = new EventSource(`/api/stream?house=${encodeURIComponent(watched)}`);
-  take("hello", (hello) => { state.hello = hello; });
-  take("fleet", (fleet) => {
+const TAKE = {
+  hello: (hello) => { state.hello = hello; },
+  fleet: (fleet) => {
     state.now = fleet.now;
     state.connected = fleet.connected;
     state.services = fleet.services;
     state.refused = fleet.refused;
     if (fleet.full) state.houses = new Map();
     for (const row of fleet.houses) state.houses.set(row.house, row);
-  });
-  take("day", (day) => { state.day = day; });
-  take("commands", (commands) => { state.commands = commands; });
-  take("alerts", (alerts) => { state.alerts = alerts; });
-  source.addEventListener("error", () => {
+  },
+  day: (day) => { state.day = day; },
+  commands: (commands) => { state.commands = commands; },
+  alerts: (alerts) => { state.alerts = alerts; },
+};
+
+/** One server-sent event: two lines, `event: NAME` and `data: JSON`. */
+function take(text) {
+  const [first, second] = text.split("\n");
+  const name = first.slice("event: ".length);
+  heardAt = performance.now();
+  TAKE[name](JSON.parse(second.slice("data: ".length)));
+  state.live = true;
+  changed(name);
+}
+
+/** An EventSource could not show the token. */
+async function listen(signal) {
+  const answer = await fetch(`/api/stream?house=${encodeURIComponent(watched)}`, { headers: bearer(), signal });
+  if (answer.status === 401) {
+    forgetToken();
+    state.locked = true;
+    changed("locked");
+    return;
+  }
+  if (!answer.ok) throw new Error(`answers ${answer.status}`);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error("the stream has ended");
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) {
+      try {
+        take(event);
+      } catch (error) {
+        reportError(error); // ours, and no reason to ask the server again
+      }
+    }
+  }
+}
+
+function open() {
+  clearTimeout(retry);
+  listening?.abort();
+  const { signal } = (listening = new AbortController());
+  heardAt = performance.now();
+  listen(signal).catch(() => {
+    if (signal.aborted) return;
     lost();
-    // The browser tries again by itself unless it was refused.
-    if (source.readyState === EventSource.CLOSED) retry = setTimeout(open, RETRY_MS);
+    retry = setTimeout(open, RETRY_MS);
   });
+}
+
+/** Try again, with the token that is there now. */
+export function unlock() {
+  state.locked = false;
+  open();
 }
 
 function lost() {
@@ -68,7 +108,7 @@ export function begin(handler) {
   open();
   // A connection can be dead without a word, as after a laptop's sleep.
   setInterval(() => {
-    if (performance.now() - heardAt < SILENT_MS) return;
+    if (state.locked || performance.now() - heardAt < SILENT_MS) return;
     lost();
     open();
   }, 1000);
@@ -80,7 +120,7 @@ export function watch(house) {
   watched = house;
   state.day = null;
   state.commands = [];
-  if (source) open();
+  if (listening && !state.locked) open();
 }
 
 /** How long ago something was said, in seconds of the run's own time. */

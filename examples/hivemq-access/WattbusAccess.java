@@ -5,6 +5,7 @@ import com.hivemq.extension.sdk.api.auth.parameter.SimpleAuthOutput;
 import com.hivemq.extension.sdk.api.auth.parameter.TopicPermission;
 import com.hivemq.extension.sdk.api.auth.parameter.TopicPermission.MqttActivity;
 import com.hivemq.extension.sdk.api.auth.parameter.TopicPermission.PermissionType;
+import com.hivemq.extension.sdk.api.auth.parameter.TopicPermission.Retain;
 import com.hivemq.extension.sdk.api.client.parameter.ClientTlsInformation;
 import com.hivemq.extension.sdk.api.packets.auth.DefaultAuthorizationBehaviour;
 import com.hivemq.extension.sdk.api.packets.connect.ConnackReasonCode;
@@ -43,17 +44,45 @@ public final class WattbusAccess implements ExtensionMain {
 
     private static final Logger LOG = LoggerFactory.getLogger(WattbusAccess.class);
     private static final int LOOK_EVERY_S = 1;
+    private static final long ARRIVED_S = 60;
+    private static final Set<String> KINDS = Set.of("client", "publish", "retain", "subscribe");
 
-    /** What the file says: each user's lines, and to which accounts the client ids belong. */
+    /** What the file says: each user's lines, and to which users the client ids belong. */
     private static final class Rules {
         final Map<String, List<String>> lines = new HashMap<>();
         final Map<String, Set<String>> owners = new HashMap<>();
+
+        /** A client id is its users' alone; one that is nobody's is for who has a line that ends in `*`. */
+        boolean mayUse(final String user, final String client) {
+            final Set<String> those = owners.get(client);
+            return those != null
+                    ? those.contains(user)
+                    : lines.get(user).stream().anyMatch(line -> line.startsWith("client ")
+                            && line.endsWith("*")
+                            && client.startsWith(line.substring(7, line.length() - 1)));
+        }
     }
 
-    private final Map<String, String> connected = new ConcurrentHashMap<>(); // client id -> user
+    /** Who was let in, with what rights, and when. */
+    private static final class Grant {
+        final String user;
+        final List<String> lines;
+        final long sinceS = nowS();
+
+        Grant(final String user, final List<String> lines) {
+            this.user = user;
+            this.lines = lines;
+        }
+    }
+
+    private final Map<String, Grant> granted = new ConcurrentHashMap<>(); // by client id
     private volatile Rules rules = new Rules();
-    private volatile String text = "";
+    private String text = "";
     private Path file;
+
+    private static long nowS() {
+        return TimeUnit.NANOSECONDS.toSeconds(System.nanoTime());
+    }
 
     @Override
     public void extensionStart(final ExtensionStartInput input, final ExtensionStartOutput output) {
@@ -78,19 +107,15 @@ public final class WattbusAccess implements ExtensionMain {
                 .map(WattbusAccess::commonName)
                 .orElse("");
         final List<String> lines = now.lines.get(user);
-        final Set<String> owners = now.owners.get(client);
         if (lines == null) {
             refuse(output, client, user, "no such account: has it been revoked?");
-        } else if (owners != null && !owners.contains(user)) {
-            refuse(output, client, user, "the client id is another account's");
+        } else if (!now.mayUse(user, client)) {
+            refuse(output, client, user, "the client id is not this account's");
         } else {
             output.getDefaultPermissions().addAll(permissions(lines));
             output.getDefaultPermissions().setDefaultBehaviour(DefaultAuthorizationBehaviour.DENY);
-            connected.put(client, user);
+            granted.put(client, new Grant(user, lines));
             output.authenticateSuccessfully();
-            if (rules != now) {
-                check(client, user, now); // the file changed meanwhile, and may have missed us
-            }
         }
     }
 
@@ -107,7 +132,8 @@ public final class WattbusAccess implements ExtensionMain {
             if (!words[0].equals("client")) {
                 wanted.add(Builders.topicPermission()
                         .topicFilter(words[1])
-                        .activity(words[0].equals("publish") ? MqttActivity.PUBLISH : MqttActivity.SUBSCRIBE)
+                        .activity(words[0].equals("subscribe") ? MqttActivity.SUBSCRIBE : MqttActivity.PUBLISH)
+                        .retain(words[0].equals("publish") ? Retain.NOT_RETAINED : Retain.ALL)
                         .type(PermissionType.ALLOW)
                         .build());
             }
@@ -131,29 +157,35 @@ public final class WattbusAccess implements ExtensionMain {
     private void look() {
         try {
             final String fresh = Files.readString(file);
-            if (fresh.equals(text)) {
-                return;
+            if (!fresh.equals(text)) {
+                rules = parse(fresh);
+                text = fresh;
+                LOG.info("{} users may come in", rules.lines.size());
             }
-            final Rules before = rules;
-            rules = parse(fresh);
-            text = fresh;
-            LOG.info("{} users may come in", rules.lines.size());
-            connected.forEach((client, user) -> check(client, user, before));
         } catch (final IOException | IllegalArgumentException e) {
             LOG.error("{} can't be used, and nothing changes: {}", file, e.toString());
         }
+        final Rules now = rules;
+        granted.forEach((client, grant) -> {
+            if (!grant.lines.equals(now.lines.get(grant.user))) {
+                disconnect(client, grant);
+            }
+        });
     }
 
-    /** Disconnect a client whose rights are no longer what they were. */
-    private void check(final String client, final String user, final Rules before) {
-        final List<String> lines = rules.lines.get(user);
-        if (lines != null && lines.equals(before.lines.get(user))) {
-            return;
-        }
-        connected.remove(client, user);
+    /** Disconnect a client whose rights are no longer what they were; again at the next look if it was not there. */
+    private void disconnect(final String client, final Grant grant) {
         Services.clientService()
                 .disconnectClient(client, false, DisconnectReasonCode.NOT_AUTHORIZED, "its rights have changed")
-                .whenComplete((done, error) -> LOG.info("disconnected '{}' of '{}'", client, user));
+                .whenComplete((done, error) -> {
+                    if (Boolean.TRUE.equals(done)) {
+                        LOG.info("disconnected '{}' of '{}'", client, grant.user);
+                    }
+                    // Who was let in a moment ago may still be on the way into HiveMQ's books.
+                    if (Boolean.TRUE.equals(done) || nowS() - grant.sinceS > ARRIVED_S) {
+                        granted.remove(client, grant);
+                    }
+                });
     }
 
     private static Rules parse(final String content) {
@@ -171,7 +203,7 @@ public final class WattbusAccess implements ExtensionMain {
             } else if (words[0].equals("user")) {
                 user = words[1];
                 read.lines.put(user, new ArrayList<>());
-            } else if (user == null || !Set.of("client", "publish", "subscribe").contains(words[0])) {
+            } else if (user == null || !KINDS.contains(words[0])) {
                 throw new IllegalArgumentException("not expected here: " + line);
             } else {
                 read.lines.get(user).add(line);

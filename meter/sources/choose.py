@@ -10,6 +10,7 @@ from energy.series import read_series
 from meter.model import RecordedSource, SimulatedSource
 from meter.settings import MeterSettings
 from meter.source import Inverted, Source
+from meter.sources.believable import Believable
 from runtime.clock import Clock
 from runtime.errors import UsageError
 
@@ -22,10 +23,11 @@ def source_of(settings: MeterSettings, clock: Clock) -> Source:
 
     Raises:
         UsageError: what it needs is not given, or not installed.
+        BusUrlError: the URL of a meter's broker can't be read.
         SeriesError: a recording that can't be read, or does not cover now.
     """
     try:
-        source = _source(settings, clock)
+        source = Believable(_source(settings, clock))
     except ModuleNotFoundError as error:
         extra = EXTRA.get(settings.source, "all")
         raise UsageError(
@@ -79,6 +81,7 @@ def _dsmr(settings: MeterSettings, clock: Clock) -> Source:
 
 
 def _mqtt(settings: MeterSettings, clock: Clock) -> Source:
+    from broker.mqtt_url import parse_url
     from meter.sources.mqtt import MqttSource
     from meter.sources.mqtt_says import Shelly, Tasmota
 
@@ -92,6 +95,7 @@ def _mqtt(settings: MeterSettings, clock: Clock) -> Source:
     dialect = Shelly(topic) if settings.source == "shelly" else Tasmota(topic)
     client = f"wattbus-{settings.house}-{settings.meter}"
     url = parts._replace(path="").geturl()
+    parse_url(url)  # one that can't be is found out now, not at the first reading
     return MqttSource(url, client, dialect, settings.device_age_max_s, clock)
 
 
@@ -110,6 +114,11 @@ def _host_and_port(settings: MeterSettings, default: int | None) -> tuple[str, i
         is_whole = False
     if not host or port is None or not is_whole:
         raise UsageError(
-            f"meter: --source {settings.source} needs --device {wanted}, not {settings.device[:80]!r}"
+            f"meter: --source {settings.source} needs --device {wanted}, not {_shown(settings.device)!r}"
         )
     return host, port
+
+
+def _shown(device: str) -> str:
+    """A device as an error may tell it: without a password that stands where none should."""
+    return device.rpartition("@")[2][:80]

@@ -2,10 +2,9 @@
 
 import asyncio
 from contextlib import suppress
-from math import inf
 
 from broker.errors import BusError
-from broker.mqtt import open_mqtt
+from broker.mqtt import MqttTransport, open_mqtt
 from broker.transport import Filter
 from contracts.instant import Instant
 from contracts.topics import DeliveryClass
@@ -34,6 +33,7 @@ class MqttSource:
         self._dialect = dialect
         self._clock = clock
         self._newest = Newest(clock, age_max_s, f"the meter on {dialect.patterns[0]}")
+        self._broker: MqttTransport | None = None
         self._hearing: asyncio.Task[None] | None = None
 
     async def measure(self, at: Instant) -> Measured:
@@ -41,7 +41,7 @@ class MqttSource:
         del at  # a meter knows only what it measures now
         if self._hearing is None:
             self._hearing = asyncio.create_task(self._hear())
-        return await self._newest.get()
+        return await self._newest.get(self._away())
 
     async def close(self) -> None:
         """Hear no more."""
@@ -50,22 +50,34 @@ class MqttSource:
             with suppress(asyncio.CancelledError):
                 await self._hearing
 
+    def _away(self) -> str:
+        broker = self._broker
+        return "" if broker is None or broker.connected else f"broker at {broker.where} is away"
+
     async def _hear(self) -> None:
-        filters = tuple(Filter(pattern, DeliveryClass.LIVE) for pattern in self._dialect.patterns)
         while True:
             try:
-                async with (
-                    open_mqtt(self._url, client=self._client, wait_s=inf, will=None) as broker,
-                    broker.subscribe(filters, None) as heard,
-                ):
-                    async for incoming in heard:
-                        self._take(incoming.name, incoming.payload)
-                        await incoming.ack()
+                # Once, and again below: each time why it failed is known.
+                async with open_mqtt(self._url, client=self._client, wait_s=0, will=None) as broker:
+                    await self._hear_from(broker)
             except BusError as error:
                 self._newest.trouble(str(error))
             await self._clock.sleep(AGAIN_S)
 
+    async def _hear_from(self, broker: MqttTransport) -> None:
+        """Hear it for ever, however often the broker is lost; once it is there, that is."""
+        filters = tuple(Filter(pattern, DeliveryClass.LIVE) for pattern in self._dialect.patterns)
+        async with broker.subscribe(filters, None) as heard:
+            self._broker = broker
+            self._newest.trouble("")
+            async for incoming in heard:
+                if not incoming.retained:  # nobody knows how old that is
+                    self._take(incoming.name, incoming.payload)
+                await incoming.ack()
+
     def _take(self, topic: str, payload: bytes) -> None:
+        if self._newest.lapse():
+            self._dialect.forget()  # of some of its channels it would tell what was long ago
         try:
             measured = self._dialect.hear(topic, payload)
         except ValueError as error:

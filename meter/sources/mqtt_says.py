@@ -24,6 +24,9 @@ class Dialect(Protocol):
             ValueError: it can't be read.
         """
 
+    def forget(self) -> None:
+        """Begin anew: what was heard was long ago."""
+
 
 class Shelly:
     """A Shelly energy meter, of the first generation or a later one.
@@ -39,6 +42,9 @@ class Shelly:
         self._prefix = prefix.strip("/")
         self._power_w: dict[str, float] = {}
         self._current_a: dict[str, float] = {}
+        self._heard: set[tuple[str, str]] = set()
+        self._is_whole = False
+        """Whether each of its channels has said its power: the sum of some is not the meter's."""
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -47,15 +53,14 @@ class Shelly:
     def hear(self, topic: str, payload: bytes) -> Measured | None:
         match topic.removeprefix(f"{self._prefix}/").split("/"):
             case ["emeter", channel, ("power" | "current") as what]:
-                known = self._power_w if what == "power" else self._current_a
-                known[channel] = _number(payload.decode("ascii"))
+                self._note(topic, channel, {what: payload.decode("ascii")}, "power", "current")
             case ["status", component]:
-                self._take({component: _object(payload)})
+                self._take(topic, {component: _object(payload)})
             case ["events", "rpc"]:
-                self._take(_object(_object(payload).get("params", {})))
+                self._take(topic, _object(_object(payload).get("params", {})))
             case _:
                 pass
-        if not self._power_w:
+        if not self._is_whole:
             return None
         channels = sorted(self._power_w)
         phases: list[float] = []
@@ -63,7 +68,12 @@ class Shelly:
             phases = [copysign(self._current_a[one], self._power_w[one]) for one in channels]
         return Measured(round(sum(self._power_w.values()), 3), tuple(phases[:3]))
 
-    def _take(self, components: dict[str, Any]) -> None:
+    def forget(self) -> None:
+        for known in (self._power_w, self._current_a, self._heard):
+            known.clear()
+        self._is_whole = False
+
+    def _take(self, topic: str, components: dict[str, Any]) -> None:
         """Note what components say of themselves; in a notification it is only what has changed."""
         for component, status in components.items():
             kind = component.partition(":")[0]
@@ -71,17 +81,28 @@ class Shelly:
                 continue
             if kind == "em":
                 for phase in "abc":
-                    self._note(f"{component}:{phase}", status, f"{phase}_act_power", f"{phase}_current")
+                    self._note(
+                        topic, f"{component}:{phase}", status, f"{phase}_act_power", f"{phase}_current"
+                    )
+                self._is_whole = all(f"{component}:{phase}" in self._power_w for phase in "abc")
             elif kind == "em1":
-                self._note(component, status, "act_power", "current")
+                self._note(topic, component, status, "act_power", "current")
             elif kind in ("pm1", "switch"):
-                self._note(component, status, "apower", "current")
+                self._note(topic, component, status, "apower", "current")
+                self._is_whole |= component in self._power_w
 
-    def _note(self, channel: str, status: dict[str, Any], power: str, current: str) -> None:
-        if power in status:
-            self._power_w[channel] = _number(status[power])
-        if current in status:
-            self._current_a[channel] = _number(status[current])
+    def _note(self, topic: str, channel: str, status: dict[str, Any], power: str, current: str) -> None:
+        """Note what a channel says; how many there are shows when one says its power again, there."""
+        try:
+            if power in status:
+                self._is_whole |= (topic, channel) in self._heard
+                self._heard.add((topic, channel))
+                self._power_w[channel] = _number(status[power])
+            if current in status:
+                self._current_a[channel] = _number(status[current])
+        except ValueError:  # it has lost a phase, say: what it said before is not so any more
+            self.forget()
+            raise
 
 
 class Tasmota:
@@ -105,9 +126,13 @@ class Tasmota:
         energy = _object(payload).get("ENERGY")
         if not isinstance(energy, dict) or "Power" not in energy:
             return None
-        powers, currents = _numbers(energy["Power"]), _numbers(energy.get("Current", []))
+        powers = _numbers(energy["Power"])
+        currents = _numbers(energy["Current"]) if "Current" in energy else []
         phases = [copysign(*pair) for pair in zip(currents, powers, strict=False)]
         return Measured(round(sum(powers), 3), tuple(phases[:3]) if len(currents) == len(powers) else ())
+
+    def forget(self) -> None:
+        """Each of its messages stands alone."""
 
 
 def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what a device says
@@ -122,6 +147,8 @@ def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401 - what a device says
 
 def _numbers(value: Any) -> list[float]:  # noqa: ANN401 - what a device says
     """One number, or one for each phase."""
+    if value == []:
+        raise ValueError("an empty list, where one number for each phase should be")
     return [_number(item) for item in (value if isinstance(value, list) else [value])]
 
 

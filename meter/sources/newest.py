@@ -33,12 +33,22 @@ class Newest:
         self._measured, self._heard_s, self._trouble = measured, self._clock.monotonic(), ""
         self._first.set()
 
+    def lapse(self) -> bool:
+        """Whether what was heard last has become too old since; told once."""
+        if self._measured is None or self._clock.monotonic() - self._heard_s <= self._age_max_s:
+            return False
+        self._measured = None
+        return True
+
     def trouble(self, why: str) -> None:
-        """Say why nothing is heard, for the error that will tell it."""
+        """Say why nothing is heard, for the error that will tell it; empty: nothing stands in the way."""
         self._trouble = why
 
-    async def get(self) -> Measured:
+    async def get(self, trouble: str = "") -> Measured:
         """What was heard last.
+
+        Args:
+            trouble: what stands in the way right now; empty: what did so last.
 
         Raises:
             MeterSilentError: nothing was, or too long ago.
@@ -48,11 +58,12 @@ class Newest:
                 async with self._clock.timeout(FIRST_WITHIN_S):
                     await self._first.wait()
             except TimeoutError:
-                raise MeterSilentError(f"nothing is heard from {self._where}{self._why()}") from None
+                raise self._silent(f"nothing is heard from {self._where}", trouble) from None
         age_s = self._clock.monotonic() - self._heard_s
         if self._measured is None or age_s > self._age_max_s:
-            raise MeterSilentError(f"nothing was heard from {self._where} for {age_s:.0f} s{self._why()}")
+            raise self._silent(f"nothing was heard from {self._where} for {age_s:.0f} s", trouble)
         return self._measured
 
-    def _why(self) -> str:
-        return f": {self._trouble}" if self._trouble else ""
+    def _silent(self, what: str, trouble: str) -> MeterSilentError:
+        why = trouble or self._trouble
+        return MeterSilentError(f"{what}: {why}" if why else what)

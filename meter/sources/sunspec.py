@@ -13,7 +13,7 @@ PORT = 502
 
 
 class SunspecSource:
-    """Asks the meter each time; finds its registers when it is first connected.
+    """Asks the meter each time; finds its registers once it is connected, and again after any failure.
 
     Args:
         host: of the meter, or of the inverter it is wired to.
@@ -33,13 +33,13 @@ class SunspecSource:
         """See `meter.source.Source`."""
         del at  # a meter knows only what it measures now
         try:
-            if not self._client.connected and not await self._client.connect():
-                raise MeterSilentError(f"the meter at {self._where} can't be reached")
-            if self._meter is None:
-                self._meter = await self._find()
-            found = measured(self._meter, await self._read(self._meter.start, self._meter.wanted))
-        except (ModbusException, OSError) as error:
+            found = await self._ask()
+        except (MeterSilentError, ModbusException, OSError) as error:
+            # It may have started anew, with other registers, or be another device.
             self._client.close()
+            self._meter = None
+            if isinstance(error, MeterSilentError):
+                raise
             raise MeterSilentError(f"the meter at {self._where} does not answer: {error}") from error
         if found is None:
             raise MeterSilentError(f"the meter at {self._where} says that it does not know its power")
@@ -48,6 +48,13 @@ class SunspecSource:
     async def close(self) -> None:
         """Disconnect."""
         self._client.close()
+
+    async def _ask(self) -> Measured | None:
+        if not self._client.connected and not await self._client.connect():
+            raise MeterSilentError(f"the meter at {self._where} can't be reached")
+        if self._meter is None:
+            self._meter = await self._find()
+        return measured(self._meter, await self._read(self._meter.start, self._meter.wanted))
 
     async def _find(self) -> Model:
         for base in BASES:

@@ -16,7 +16,6 @@ W_PER_KW = 1000.0
 CsvPath = Annotated[Path | None, Meta(description="a .csv file or a folder of them, with a column timestamp")]
 LoadColumn = Annotated[str, Meta(description="its column of consumption [W]")]
 SolarColumn = Annotated[str, Meta(description="its column of production [W]; empty: no PV")]
-Host = Annotated[str, Meta(min_length=1, description="address of the HTTP API")]
 Port = Annotated[int, Meta(ge=0, le=65535, description="its port; 0: any free one")]
 
 

@@ -3,20 +3,20 @@
 import sys
 from collections.abc import Sequence
 
-from optimizer.counterparts.playback import CsvPath, Host, LoadColumn, Port, SolarColumn, open_playback
+from optimizer.counterparts.playback import CsvPath, LoadColumn, Port, SolarColumn, open_playback
+from runtime.door import Doorman, ServedSettings, open_door
 from runtime.logs import get_log
 from runtime.needs import SERVER, complain, missing
 from runtime.process import Context, launch
-from runtime.settings import CommonSettings, Layered
+from runtime.settings import Layered
 
 
-class ReporterSettings(CommonSettings, frozen=True, kw_only=True):
+class ReporterSettings(ServedSettings, frozen=True, kw_only=True):
     """What it forecasts from, and where it listens."""
 
     csv: CsvPath = None
     load_column: LoadColumn = "meter_w"
     solar_column: SolarColumn = "pv_w"
-    service_host: Host = "127.0.0.1"
     service_port: Port = 8000
 
 
@@ -40,10 +40,11 @@ async def serve(settings: Layered[ReporterSettings], context: Context) -> None:
     from optimizer.counterparts.reporter_api import reporter_api
     from runtime.http import serving
 
-    base = settings.base
+    base, door = settings.base, open_door(settings.base)
     playback = open_playback(base.csv, base.load_column, base.solar_column)
-    app = reporter_api(playback, context.clock)
-    async with serving(app, base.service_host, base.service_port, get_log("reporter")):
+    app = reporter_api(playback, context.clock, door)
+    doorman = Doorman(door, base.requests_per_s)
+    async with serving(app, base.service_host, base.service_port, get_log("reporter"), doorman):
         await context.life.wait()
 
 

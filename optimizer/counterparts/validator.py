@@ -8,9 +8,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from energy.tariff import DEFAULT, load_tariff
-from optimizer.counterparts.playback import CsvPath, Host, LoadColumn, Port, SolarColumn, open_playback
+from optimizer.counterparts.playback import CsvPath, LoadColumn, Port, SolarColumn, open_playback
 from optimizer.counterparts.simulator import Simulator
 from optimizer.settings import BatterySettings, TariffName
+from runtime.door import Doorman, open_door
 from runtime.logs import get_log
 from runtime.needs import SERVER, complain, missing
 from runtime.process import Context, launch
@@ -30,7 +31,6 @@ class ValidatorSettings(BatterySettings, frozen=True, kw_only=True):
     max_grid_export_kw: Annotated[
         float, Meta(ge=0, le=1e5, description="what may flow into the grid; 0: no export, PV is curtailed")
     ] = 0.0
-    service_host: Host = "127.0.0.1"
     service_port: Port = 8002
 
 
@@ -55,7 +55,7 @@ async def serve(settings: Layered[ValidatorSettings], context: Context) -> None:
     from optimizer.counterparts.validator_api import validator_api
     from runtime.http import serving
 
-    base, clock = settings.base, context.clock
+    base, clock, door = settings.base, context.clock, open_door(settings.base)
     simulator = Simulator(
         base.battery(),
         100.0 * base.battery_soc,
@@ -69,8 +69,9 @@ async def serve(settings: Layered[ValidatorSettings], context: Context) -> None:
         async for tick in context.life.each(clock.every(ADVANCE_EVERY_S)):
             simulator.advance(tick.at)
 
-    app = validator_api(simulator, base.tariff, clock)
-    web = serving(app, base.service_host, base.service_port, get_log("validator"))
+    app = validator_api(simulator, base.tariff, clock, door)
+    doorman = Doorman(door, base.requests_per_s)
+    web = serving(app, base.service_host, base.service_port, get_log("validator"), doorman)
     async with web, asyncio.TaskGroup() as group:
         group.create_task(advance())
         await context.life.wait()

@@ -1,7 +1,7 @@
 """The validator's HTTP API: `/api/battery/soc`, `/api/battery/dispatch` and its account."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from litestar import Litestar, get, post
@@ -12,11 +12,16 @@ from msgspec import Meta
 from contracts.messages import PowerKw
 from energy.bill import Costs
 from optimizer.counterparts.simulator import Energy, Flows, Simulator
-from optimizer.views import plain
+from optimizer.views import plain, rounded
 from optimizer.wire import BatteryReading
+from runtime.bearer import Guards
 from runtime.clock import Clock
+from runtime.door import Door
 from runtime.logs import get_log
-from runtime.web import refusals, web_app
+from runtime.refusals import refusals
+from runtime.web import web_app
+
+S = TypeVar("S", Flows, Energy)
 
 BAD = refusals(http_400="no command", http_409="one that this battery can't obey")
 
@@ -53,24 +58,32 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     without_battery: Bill
 
 
-def validator_api(simulator: Simulator, tariff: str, clock: Clock) -> Litestar:
-    """The application."""
+def validator_api(simulator: Simulator, tariff: str, clock: Clock, door: Door | None = None) -> Litestar:
+    """The application.
+
+    Args:
+        simulator: the battery and its house.
+        tariff: its name.
+        clock: the service's.
+        door: who may read, and command; None: whoever is on this machine.
+    """
+    guards = Guards(door or Door(), "validator")
 
     def reading() -> BatteryReading:
         now = clock.now()
         simulator.advance(now)
         return BatteryReading(
             timestamp=plain(now),
-            soc=simulator.state.soc_percent / 100.0,
-            battery_power_kw=simulator.flows.battery_power_kw,
+            soc=rounded(simulator.state.soc_percent / 100.0),
+            battery_power_kw=rounded(simulator.flows.battery_power_kw),
         )
 
-    @get("/api/battery/soc", sync_to_thread=False)
+    @get("/api/battery/soc", sync_to_thread=False, **guards.reads_all())
     def soc() -> BatteryReading:
         """The battery now."""
         return reading()
 
-    @post("/api/battery/dispatch", status_code=200, sync_to_thread=False, responses=BAD)
+    @post("/api/battery/dispatch", status_code=200, sync_to_thread=False, **guards.acts_if_guarded(BAD))
     def dispatch(data: CommandBody) -> BatteryReading:
         """Obey a command, or refuse it; the answer is the battery as the command found it."""
         if fault := simulator.fault_in(data.battery_power_kw):
@@ -78,17 +91,17 @@ def validator_api(simulator: Simulator, tariff: str, clock: Clock) -> Litestar:
         simulator.command(data.battery_power_kw, clock.now())
         return reading()
 
-    @get("/api/account", sync_to_thread=False)
+    @get("/api/account", sync_to_thread=False, **guards.reads_all())
     def account() -> Account:
         """Power-flow account and cost since the start."""
         now = clock.now()
         simulator.advance(now)
         return Account(
             timestamp=plain(now),
-            soc=simulator.state.soc_percent / 100.0,
+            soc=rounded(simulator.state.soc_percent / 100.0),
             commands=simulator.commands,
-            now=simulator.flows,
-            energy=simulator.energy,
+            now=_all_rounded(simulator.flows),
+            energy=_all_rounded(simulator.energy),
             tariff=tariff,
             with_battery=_bill(simulator.costs),
             without_battery=_bill(simulator.costs_without_battery),
@@ -99,14 +112,19 @@ def validator_api(simulator: Simulator, tariff: str, clock: Clock) -> Litestar:
         title="Validator",
         description="A battery simulator in place of a BMS, with power-flow account and cost.",
         log=get_log("validator"),
+        guards=guards,
     )
 
 
 def _bill(costs: Costs) -> Bill:
     return Bill(
-        total_cost=costs.total,
-        energy_cost=costs.energy,
-        demand_cost=costs.demand,
-        export_income=costs.export,
-        peak_demand=costs.peak_kw,
+        total_cost=rounded(costs.total),
+        energy_cost=rounded(costs.energy),
+        demand_cost=rounded(costs.demand),
+        export_income=rounded(costs.export),
+        peak_demand=rounded(costs.peak_kw),
     )
+
+
+def _all_rounded(told: S) -> S:
+    return type(told)(**{name: rounded(value) for name, value in msgspec.structs.asdict(told).items()})

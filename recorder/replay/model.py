@@ -156,36 +156,23 @@ class Scribe:
     def messages(self, row: Row) -> Messages:
         """The meter's reading and, of a row that tells of PV, the one that carries both."""
         at = row.series
-        seq = self._seqs[at] = self._seqs[at] + 1
+        self._seqs[at] += 1
         house, meter = self._meters[at]
-        timestamp = Instant.at_ms(row.at_ms + self._shift_ms)
+        same: dict[str, Any] = {
+            "house": house,
+            "meter": meter,
+            "boot": self._boot,
+            "seq": self._seqs[at],
+            "timestamp": Instant.at_ms(row.at_ms + self._shift_ms),
+            "historical": True,
+            "run": self._run,
+        }
         has_pv = row.pv_w is not None or row.sum_w is not None
-        reading = MeterReading(
-            house=house,
-            meter=meter,
-            boot=self._boot,
-            seq=seq,
-            timestamp=timestamp,
-            power_w=row.meter_w,
-            has_pv=has_pv,
-            historical=True,
-            run=self._run,
-        )
-        if not has_pv:
-            return [(self._meter_at[at], reading)]
-        both = PvReading(
-            house=house,
-            meter=meter,
-            boot=self._boot,
-            seq=seq,
-            timestamp=timestamp,
-            meter_w=row.meter_w,
-            pv_w=row.pv_w,
-            sum_w=row.sum_w,
-            historical=True,
-            run=self._run,
-        )
-        return [(self._meter_at[at], reading), (self._pv_at[at], both)]
+        messages: Messages = [(self._meter_at[at], MeterReading(power_w=row.meter_w, has_pv=has_pv, **same))]
+        if has_pv:
+            both = PvReading(meter_w=row.meter_w, pv_w=row.pv_w, sum_w=row.sum_w, **same)
+            messages.append((self._pv_at[at], both))
+        return messages
 
 
 def rebase_ms(first_ms: int, last_ms: int, now: Instant) -> int:

@@ -66,7 +66,14 @@ class Reader:
         step_ms = reading.usual_step_ms()
         return Found(source, count, first_ms, last_ms, reading.in_order, step_ms, reading.torn)
 
-    def stream(self, found: Found, file: int, noted: Counter[str], fault: Callable[[str], None]) -> Stream:
+    def stream(
+        self,
+        found: Found,
+        file: int,
+        noted: Counter[str],
+        fault: Callable[[str], None],
+        stopping: Callable[[], bool],
+    ) -> Stream:
         """The rows of a file in order of time.
 
         Args:
@@ -74,10 +81,12 @@ class Reader:
             file: its number.
             noted: counts what is read, left out and decided.
             fault: told if the file has become unreadable since it was looked at.
+            stopping: asked now and then; the rows then end with a StoppedError.
         """
 
         def rows() -> Iterator[Row]:
-            read = Reading(self._selection, self._roster, found.source, file, found.step_ms, noted).rows()
+            reading = Reading(self._selection, self._roster, found.source, file, found.step_ms, noted)
+            read = reading.rows(stopping)
             try:
                 yield from read if found.in_order else in_order(read)
             except BadArchiveError as error:

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from broker.pipe import Parcel, Pipe
@@ -12,6 +13,7 @@ from contracts import topics
 from contracts.instant import Instant
 from contracts.topics import Address
 from recorder.replay.model import Ledger, Messages, Row, Scribe, merge, rebase_ms
+from recorder.replay.rows import StoppedError
 from recorder.replay.survey import Survey
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
@@ -19,6 +21,8 @@ from runtime.logs import get_log
 
 PROMPT_S = 0.002
 """A row that is due sooner is not waited for [s]."""
+ROWS_AHEAD = 500
+"""Rows that are read at once; the others stay in their files."""
 
 
 class _Together:
@@ -71,6 +75,7 @@ class ReplayService:
         self._rebase = rebase
         self._fault = fault
         self._pipe = Pipe(_Together(bus), clock, life, get_log("replay"), self._confirmed, self._declare)
+        self._ended = False
         self.published = 0
         """Readings that the bus has: a row that tells of PV makes two."""
         self.noted: Counter[str] = Counter()
@@ -95,12 +100,15 @@ class ReplayService:
         Raises:
             BusRefusedError: the broker says no, and trying again does not change it.
         """
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._pipe.run())
-            await self._play_pass()
-            while self._loop and self.played_of_pass and not self._life.stopping:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pipe.run())
                 await self._play_pass()
-            self._pipe.close()
+                while self._loop and self.played_of_pass and not self._life.stopping:
+                    await self._play_pass()
+                self._pipe.close()
+        finally:
+            self._ended = True
 
     async def _play_pass(self) -> None:
         self.passes += 1
@@ -110,20 +118,33 @@ class ReplayService:
         if self._rebase:
             shift_ms = rebase_ms(survey.first_ms, survey.last_ms, self._clock.now())
         scribe = Scribe(survey.meters, survey.run, self.passes, shift_ms)
-        ledger = Ledger(self.noted)
-        streams = [
-            survey.reader.stream(found, number, self.noted, self._fault)
-            for number, found in enumerate(survey.found)
-        ]
+        rows = self._rows()
+        ahead = await self._read(rows)
         begin_s = self._clock.monotonic()
-        for row in merge(streams):
-            if not ledger.accepts(row):
-                continue
-            if self._speed is not None:
-                await self._wait(begin_s + (row.at_ms - survey.first_ms) / 1000 / self._speed)
-            if self._life.stopping:
-                return
-            await self._publish(scribe, row)
+        while ahead:
+            for row in ahead:
+                if self._speed is not None:
+                    await self._wait(begin_s + (row.at_ms - survey.first_ms) / 1000 / self._speed)
+                if self._life.stopping:
+                    return
+                await self._publish(scribe, row)
+            ahead = await self._read(rows)
+
+    def _rows(self) -> Iterator[Row]:
+        """Those that count, in order of time."""
+        reader = self.survey.reader
+        streams = [
+            reader.stream(found, number, self.noted, self._fault, lambda: self._life.stopping or self._ended)
+            for number, found in enumerate(self.survey.found)
+        ]
+        return filter(Ledger(self.noted).accepts, merge(streams))
+
+    async def _read(self, rows: Iterator[Row]) -> list[Row]:
+        """The next rows, read in a thread: a file that is put in order first holds up nobody else."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, list, islice(rows, ROWS_AHEAD))
+        except StoppedError:
+            return []
 
     async def _wait(self, due_s: float) -> None:
         left_s = due_s - self._clock.monotonic()

@@ -6,30 +6,35 @@ import ssl
 import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aio_pika
 import pytest
 from aiormq.exceptions import ChannelAccessRefused
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from broker.amqp import open_amqp
 from broker.bus import PlanesBus
 from broker.errors import BusError, BusRefusedError, BusUnavailableError
 from broker.mqtt import open_mqtt
 from broker.quarantine import Quarantine
-from broker.topology import DEAD, EXCHANGE, READINGS, queue_of
-from broker.transport import Outgoing, Transport
+from broker.topology import DEAD, EXCHANGE, READINGS, key_of, publishes_to, queue_of
+from broker.transport import Filter, Outgoing, Transport
 from contracts import topics
 from contracts.codec import encode
 from contracts.messages import MeterReading, OperatorRequest
 from contracts.topics import DeliveryClass
 from runtime.clock import SystemClock
 from tests.access_probe import Probe, Refused, probe, until
-from tests.access_site import A_DAY_S, DEVICES, PROBER, Guarded
-from tests.broker_life import LOOPBACK
+from tests.access_site import A_DAY_S, DEVICES, PROBER, Guarded, client_of
+from tests.broker_life import LOOPBACK, PASSWORD, USER
 from wattbus.access.authority import new_authority, server_identity
+from wattbus.access.identity import Identity
 from wattbus.access.roles import house_account
 
 REVOKED_WITHIN_S = 10.0
@@ -61,7 +66,7 @@ def opened(url: str, client: str) -> AbstractAsyncContextManager[Transport]:
 @asynccontextmanager
 async def bus_of(broker: Guarded, user: str, folder: Path) -> AsyncIterator[PlanesBus]:
     account = broker.site.users[user][0]
-    client, clock = account.clients[0], SystemClock()
+    client, clock = client_of(account), SystemClock()
     async with opened(broker.url(user), client) as transport:
         bus = PlanesBus(transport, transport, clock, client=client, quarantine=Quarantine(folder, clock))
         try:
@@ -107,9 +112,12 @@ async def test_a_reading_comes_to_the_recorder_and_nothing_in_another_name(
     assert "'house-d' in the payload" not in refused
 
 
-def test_a_house_can_not_take_the_recorders_session(mqtt: Guarded) -> None:
-    session = "wattbus-recorder"
-    recorder = Probe(mqtt, "service.recorder", session, durable=True)
+@pytest.mark.parametrize("whose", ["service.recorder", "dashboard.wall"])
+def test_a_house_can_not_take_anothers_session(mqtt: Guarded, whose: str) -> None:
+    # A dashboard takes what id it likes; at Mosquitto it is its user's name.
+    of_viewer = "phone-1" if mqtt.name == "hivemq" else whose
+    session = "wattbus-recorder" if whose == "service.recorder" else of_viewer
+    recorder = Probe(mqtt, whose, session, durable=True)
     recorder.subscribe(topics.METER_READING.filter)
     recorder.close()
     try:
@@ -163,6 +171,17 @@ def test_a_will_on_anothers_topic_is_not_published(mqtt: Guarded) -> None:
         assert stolen not in observer.heard
 
 
+def test_what_is_no_state_is_not_kept_by_hivemq(access_broker: Callable[[str], Guarded]) -> None:
+    """Mosquitto's rules know no such thing: there the orchestrator refuses a request that was kept."""
+    hivemq = access_broker("hivemq")
+    request = topics.OPERATOR_REQUEST.at(house="house-d", user="ann").name
+    for user, name in (("house.house-d", MINE.name), ("operator.ann", request)):
+        with probe(hivemq, user, client_of(hivemq.site.users[user][0])) as one:
+            with pytest.raises(Refused):
+                one.publish(name, b"kept", retain=True)
+            one.publish(name, b"not kept")
+
+
 async def test_a_house_can_not_touch_queues_and_exchanges(rabbitmq: Guarded) -> None:
     context = rabbitmq.site.context("house.house-d")
     url = f"amqps://{LOOPBACK}:{rabbitmq.port}/?auth=external"
@@ -186,6 +205,90 @@ async def test_a_house_can_not_touch_queues_and_exchanges(rabbitmq: Guarded) -> 
         await refused(lambda c: c.queue_declare("meter-house-e-main"))
         await refused(lambda c: c.basic_publish(b"x", exchange="amq.topic", routing_key="a"))
         await refused(lambda c: c.basic_publish(b"x", exchange=DEAD, routing_key="a"))
+        for exchange in (EXCHANGE, READINGS):
+            await refused(
+                lambda c, e=exchange: c.basic_publish(b"x", exchange=e, routing_key=key_of(MINE.name))
+            )
+            await refused(lambda c, e=exchange: c.exchange_bind(e, EXCHANGE, "wattbus.site.bus.*.get"))
+            # A queue of one's own, from which the broker buries messages under any key.
+            arguments = {
+                "x-dead-letter-exchange": exchange,
+                "x-dead-letter-routing-key": key_of(ANOTHERS.name),
+            }
+            await refused(lambda c, a=arguments: c.queue_declare("", arguments=a))
+
+
+async def test_a_house_can_not_have_the_broker_bury_for_another(rabbitmq: Guarded) -> None:
+    """RabbitMQ looks at the key of what is published, not at the one that a dead letter gets."""
+    own, key = publishes_to(EXCHANGE, "house.house-d"), key_of(ANOTHERS.name)
+    mine, last = "wattbus.house-d.bus.check.get", "wattbus.site.bus.last.get"
+    async with amqp(rabbitmq, "house.house-d") as thief, amqp(rabbitmq, PROBER) as observer:
+        seen = await observer.declare_queue(exclusive=True)
+        for exchange in (EXCHANGE, READINGS):
+            await seen.bind(exchange, "#")
+        to = await thief.get_exchange(own, ensure=False)
+        arguments = {"x-dead-letter-exchange": own, "x-dead-letter-routing-key": key, "x-message-ttl": 0}
+        buried = await thief.declare_queue(exclusive=True, arguments=arguments)
+        await buried.bind(EXCHANGE, mine)
+        await to.publish(aio_pika.Message(b"forged"), mine, mandatory=False)
+        await asyncio.sleep(0.5)  # what is buried takes its own way
+        through = await observer.get_exchange(EXCHANGE, ensure=False)
+        await through.publish(aio_pika.Message(b"last"), last)
+        keys: list[str] = []
+        async with asyncio.timeout(10), seen.iterator(no_ack=True) as messages:
+            async for message in messages:
+                keys.append(message.routing_key or "")
+                if keys[-1] == last:
+                    break
+    assert keys == [mine, last]
+
+
+async def test_what_comes_by_a_header_is_counted_and_dropped(rabbitmq: Guarded) -> None:
+    """RabbitMQ does not look at the keys there; what arrives still bears the sender's own."""
+    commands = (Filter("wattbus/house-e/der/+/command", DeliveryClass.COMMAND),)
+    own = publishes_to(EXCHANGE, "house.house-d")
+    async with (
+        open_amqp(rabbitmq.url("house.house-e"), client="der-controller-house-e", wait_s=0) as house,
+        house.subscribe(commands, None) as heard,
+        amqp(rabbitmq, "house.house-d") as thief,
+        opened(rabbitmq.url("service.orchestrator"), "orchestrator-main") as orchestrator,
+    ):
+        to = await thief.get_exchange(own, ensure=False)
+        headers = {"CC": ["wattbus.house-e.der.battery.command"]}
+        message = aio_pika.Message(b"forged", headers=headers)
+        await to.publish(message, "wattbus.house-d.der.battery.telemetry", mandatory=False)
+        name = "wattbus/house-e/der/battery/command"
+        async with asyncio.timeout(10):
+            while not house.dropped:  # noqa: ASYNC110 - a transport has no event for it
+                await asyncio.sleep(0.01)
+            await orchestrator.publish(Outgoing(name, b"real", DeliveryClass.COMMAND))
+            assert (await anext(heard)).payload == b"real"
+
+
+@asynccontextmanager
+async def amqp(broker: Guarded, user: str) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
+    """A channel of a client that is not ours."""
+    login, how = (f"{USER}:{PASSWORD}@", "") if user == PROBER else ("", "?auth=external")
+    url = f"amqps://{login}{LOOPBACK}:{broker.port}/{how}"
+    async with await aio_pika.connect(url, ssl_context=broker.site.context(user)) as connection:
+        yield await connection.channel()
+
+
+async def test_a_queue_that_is_left_alone_does_not_stay(rabbitmq: Guarded) -> None:
+    asked = rabbitmq.asked
+    context = rabbitmq.site.context("house.house-d")
+    url = f"amqps://{LOOPBACK}:{rabbitmq.port}/?auth=external"
+    async with await aio_pika.connect(url, ssl_context=context) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue("", durable=True, exclusive=False, auto_delete=False)
+    async with asyncio.timeout(30):  # the management tells what was a while ago
+        while "operator_policy" not in (  # noqa: ASYNC110 - HTTP has no event for it
+            told := await asyncio.to_thread(asked, f"queues/%2F/{queue.name}")
+        ):
+            await asyncio.sleep(0.5)
+    assert told["effective_policy_definition"]["expires"] == 60_000
+    (limits,) = await asyncio.to_thread(asked, "user-limits/house.house-d")
+    assert limits["value"]["max-connections"] < 20
 
 
 async def test_an_operators_request_bears_the_name_that_the_broker_knows(
@@ -291,31 +394,79 @@ async def test_a_broker_of_another_authority_or_name_is_not_trusted(broker: Guar
     )
 
 
-@pytest.mark.parametrize("scheme", ["amqps", "mqtts"])
-async def test_a_broker_whose_certificate_has_expired_is_not_trusted(tmp_path: Path, scheme: str) -> None:
+BAD_BROKERS = {
+    "expired": "its certificate has expired",
+    "self-signed": "its certificate is not trusted",
+    "of old TLS": "it speaks no TLS that is 1.2 or newer",
+}
+
+
+@pytest.mark.parametrize("scheme", ["amqps", "mqtts", "wss"])
+@pytest.mark.parametrize("what", BAD_BROKERS)
+async def test_a_bad_broker_is_not_trusted(tmp_path: Path, scheme: str, what: str) -> None:
     now = SystemClock().now()
     authority = new_authority("test", now)
-    ca, old = tmp_path / "ca.crt", tmp_path / "old.pem"
+    ca, pem = tmp_path / "ca.crt", tmp_path / "broker.pem"
     ca.write_bytes(authority.certificate)
-    old.write_bytes(server_identity(authority, [LOOPBACK], now.after(-500 * A_DAY_S)).pem)
+    made_at = now.after(-500 * A_DAY_S) if what == "expired" else now
+    server = (
+        self_signed(LOOPBACK) if what == "self-signed" else server_identity(authority, [LOOPBACK], made_at)
+    )
+    pem.write_bytes(server.pem)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(old)
+    context.load_cert_chain(pem)
+    if what == "of old TLS":
+        only_old(context)
 
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
+    def greet(listener: socket.socket) -> None:
+        line, _ = listener.accept()
+        # Not asyncio's own server: it hangs up without the word that says why.
+        with line, suppress(ssl.SSLError, ConnectionError):
+            context.wrap_socket(line, server_side=True).close()
 
-    async with await asyncio.start_server(hang_up, LOOPBACK, 0, ssl=context) as server:
-        port = server.sockets[0].getsockname()[1]
-        line = await why_not(f"{scheme}://{LOOPBACK}:{port}?ca={ca}")
-    assert "its certificate has expired" in line
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        greeting = asyncio.create_task(asyncio.to_thread(greet, listener))
+        line = await why_not(f"{scheme}://{LOOPBACK}:{listener.getsockname()[1]}?ca={ca}")
+        await greeting
+    assert BAD_BROKERS[what] in line
 
 
-@pytest.mark.parametrize("what", ["expired", "of another authority", "none"])
+def self_signed(name: str) -> Identity:
+    """As anybody makes it, who knows a name."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = SystemClock().now()
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now.after(-A_DAY_S))
+        .not_valid_after(now.after(A_DAY_S))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return Identity(made.public_bytes(pem), private)
+
+
+def only_old(context: ssl.SSLContext) -> None:
+    """Nothing newer than TLS 1.1."""
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+
+
+@pytest.mark.parametrize("what", ["expired", "of another authority", "self-signed", "none"])
 async def test_a_bad_certificate_is_refused_in_one_line(broker: Guarded, what: str) -> None:
     site = broker.site
     url = broker.url("house.house-d", cert="bad")
     if what == "expired":
         site.identity("house.house-d", age_days=1000, at="bad")
+    elif what == "self-signed":
+        site.write("bad.pem", self_signed("house.house-d").pem)
     else:
         site.identity("house.house-d", authority=new_authority("other", site.now), at="bad")
     if what == "none":
@@ -335,10 +486,7 @@ async def test_no_link_without_tls_or_with_an_old_one(broker: Guarded) -> None:
     scheme = "amqp" if broker.name == "rabbitmq" else "mqtt"
     assert "TLS" in await why_not(f"{scheme}://{LOOPBACK}:{broker.port}")
     old = broker.site.context("house.house-d")
-    old.set_ciphers("ALL:@SECLEVEL=0")
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-        old.minimum_version = ssl.TLSVersion.TLSv1
-        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    only_old(old)
     with (
         socket.create_connection((LOOPBACK, broker.port), timeout=5) as line,
         pytest.raises((ssl.SSLError, ConnectionError)),

@@ -17,6 +17,7 @@ from contracts.archive import HEADER
 from contracts.messages import OperatorRequest
 from dashboard.settings import DashboardSettings
 from runtime.clock import SystemClock
+from runtime.door import open_door
 from runtime.errors import UsageError
 from runtime.lifecycle import Lifecycle
 from tests.conftest import memory_bus
@@ -250,9 +251,10 @@ def test_a_token_file_without_a_token_is_refused(tmp_path: Path, text: str | Non
     if text is not None:
         path.write_text(text)
     with pytest.raises(UsageError, match="token_file"):
-        DashboardSettings(token_file=path).read_token()
-    path.write_text(" sesame\n")
-    assert DashboardSettings(token_file=path).read_token() == "sesame"
+        open_door(DashboardSettings(token_file=path))
+    path.write_text(f" {TOKEN}\n")
+    path.chmod(0o600)
+    assert open_door(DashboardSettings(token_file=path)).tokens.has_site
 
 
 async def test_a_taken_port_is_one_clear_line() -> None:

@@ -13,7 +13,9 @@ from schemathesis.generation import GenerationMode
 from contracts.instant import Instant
 from orchestrator.settings import OrchestratorSettings
 from runtime.clock import SystemClock
+from runtime.door import open_door
 from runtime.errors import UsageError
+from runtime.token import SITE
 from tests.openapi import check_operation, openapi_of
 from tests.orchestrator_server import HOUSE, TOKEN, Served, orchestrator_server
 
@@ -249,10 +251,12 @@ def test_the_documentation_needs_no_internet(server: Served) -> None:
 def test_the_token_may_stand_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
-    assert OrchestratorSettings(token_file=file).read_token() == TOKEN
-    assert OrchestratorSettings(token=TOKEN[::-1], token_file=file).read_token() == TOKEN[::-1]
-    assert OrchestratorSettings().read_token() == ""
+    file.chmod(0o600)
+    shown = [(b"authorization", f"Bearer {TOKEN}".encode())]
+    assert open_door(OrchestratorSettings(token_file=file)).tokens.who(shown) == SITE
+    assert open_door(OrchestratorSettings(token=TOKEN[::-1], token_file=file)).tokens.who(shown) is None
+    assert not open_door(OrchestratorSettings()).tokens
     file.write_text("\n")
     for bad in (file, tmp_path / "none"):
         with pytest.raises(UsageError, match="token_file"):
-            OrchestratorSettings(token_file=bad).read_token()
+            open_door(OrchestratorSettings(token_file=bad))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -287,6 +288,20 @@ async def counterparts(clock: Clock) -> AsyncIterator[tuple[str, str, Simulator]
         yield f"http://127.0.0.1:{one}", f"http://127.0.0.1:{two}", simulator
 
 
+async def test_what_they_say_has_no_noise_of_floating_point() -> None:
+    """No 0.30000000000000004."""
+    clock = ScaledClock(3600.0, START.after(8 * 3600), anchor=SystemClock().now())
+    async with counterparts(clock) as (reporter_url, bms_url, simulator), open_client() as http:
+        dispatch = f"{bms_url}/api/battery/dispatch"
+        answers = [await http.post(dispatch, content=b'{"battery_power_kw": -0.1}') for _ in range(3)]
+        assert simulator.energy.discharged_kwh > 0.0
+        answers.append(await http.get(f"{bms_url}/api/account"))
+        answers += [await http.get(f"{reporter_url}/api/forecasts/{kind}") for kind in ("load", "solar")]
+    for answer in answers:
+        assert answer.status_code == 200
+        assert not re.findall(r"\d\.\d{7,}|e-\d", answer.text)
+
+
 async def test_both_keep_their_openapi() -> None:
     async with counterparts(SystemClock()) as (reporter_url, bms_url, _):
         asked = await asyncio.to_thread(check_api, reporter_url)
@@ -337,7 +352,8 @@ async def test_the_three_together_run_cycle_after_cycle(tmp_path: Path) -> None:
             assert account["commands"] >= 3
             flows = account["now"]
             supply = flows["grid_power_kw"] + flows["solar_kw"] - flows["curtailed_kw"]
-            assert supply == pytest.approx(flows["load_kw"] + flows["battery_power_kw"], abs=1e-9)
+            # Each of the five is rounded to 1e-6.
+            assert supply == pytest.approx(flows["load_kw"] + flows["battery_power_kw"], abs=2.5e-6)
 
         await running(settings, clock, check)
 

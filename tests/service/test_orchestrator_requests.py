@@ -14,6 +14,7 @@ from contracts.messages import ObjectivesChange, OperatorRequest, StandingOrders
 from contracts.topics import DeliveryClass
 from der_controller.settings import BatteryTable, CarTable
 from orchestrator.service import Mark
+from orchestrator.settings import OrchestratorSettings
 from runtime.clock import VirtualClock
 from tests.conftest import START, run_virtual
 from tests.service.orchestrated_house import HOUSE, House
@@ -279,6 +280,33 @@ def test_what_can_t_be_kept_is_refused_but_a_safe_state_takes_effect(tmp_path: P
             assert house.orchestrator.counts.not_audited == 2
 
     run_virtual(main)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_the_cycles_of_the_day_outlive_a_restart(tmp_path: Path, *, is_killed: bool) -> None:
+    """A battery that has had its cycles rests, whatever happened to who counts them."""
+    settings: dict[str, Any] = {"state": tmp_path, "max_battery_cycles_per_day": 0.01}
+    path = OrchestratorSettings(state_dir=tmp_path).mark_path
+
+    async def first(clock: VirtualClock) -> None:
+        async with House(clock, **settings) as house:
+            house.load_kw = 3.0
+            heard = await house.hear(60)
+            assert heard.commands[-1].setpoint_kw == -3.0
+            heard = await house.hear(600)
+            assert heard.commands[-1].setpoint_kw == 0.0
+            left_by_a_kill = path.read_bytes()
+        if is_killed:
+            path.write_bytes(left_by_a_kill)
+
+    async def second(clock: VirtualClock) -> None:
+        async with House(clock, **settings) as house:
+            house.load_kw = 3.0
+            heard = await house.hear(60)
+            assert {command.setpoint_kw for command in heard.commands} == {0.0}
+
+    run_virtual(first)
+    run_virtual(second, start=START.after(700))
 
 
 def test_what_is_in_force_is_told_to_the_others_and_told_again_after_a_restart(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import httpx
@@ -182,6 +183,7 @@ async def test_a_real_plant_over_http() -> None:
     assert body["last"]["available_kw"] == pytest.approx(
         body["last"]["generation_kw"] - body["last"]["consumption_kw"]
     )
+    assert not re.findall(r"\d\.\d{7,}|e-\d", answer.text)
 
 
 async def test_its_health_keeps_to_its_openapi() -> None:

@@ -7,18 +7,19 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pymodbus.server import ModbusTcpServer
-from pymodbus.simulator import DataType, SimData, SimDevice
 
+from broker.errors import BusUrlError
 from broker.mqtt import open_mqtt
 from broker.transport import Outgoing
 from contracts import topics
+from contracts.codec import decode_at, encode
+from contracts.errors import ContractError
 from contracts.instant import Instant
 from contracts.messages import Alert, MeterReading
 from contracts.topics import DeliveryClass
@@ -29,6 +30,7 @@ from meter.model import MeterModel
 from meter.service import MeterService
 from meter.settings import MeterSettings
 from meter.source import Measured, Played, Source
+from meter.sources.believable import POWER_MAX_W, Believable
 from meter.sources.choose import source_of
 from runtime.clock import ScaledClock, SystemClock, VirtualClock
 from runtime.errors import UsageError
@@ -39,6 +41,7 @@ from tests.brokers import Broker
 from tests.conftest import START, memory_bus, run_virtual
 from tests.p1 import telegram
 from tests.small_disk import small_disk
+from tests.tcp_proxy import proxy_to
 
 CLOCK = SystemClock()
 
@@ -57,54 +60,23 @@ async def soon(source: Source) -> Measured:
                 await asyncio.sleep(0.05)
 
 
-@asynccontextmanager
-async def modbus(port: int, registers: dict[int, list[int]]) -> AsyncIterator[None]:
-    device = SimDevice(
-        1, [SimData(at, values=values, datatype=DataType.REGISTERS) for at, values in registers.items()]
-    )
-    server = ModbusTcpServer(device, address=("127.0.0.1", port))
-    await server.listen()
-    try:
-        yield
-    finally:
-        await server.shutdown()
+async def test_what_no_reading_can_carry_is_not_believed() -> None:
+    """Else it would be refused only by those who hear it."""
+    powers = iter((POWER_MAX_W, -2 * POWER_MAX_W, float("nan"), float("inf")))
 
+    class Wild(Played):
+        def power_w(self, _at: Instant) -> float:
+            return next(powers)
 
-def chain(power_w: int) -> dict[int, list[int]]:
-    """A SunSpec device: common model, an inverter's, then a meter's."""
-    meter = [203, 105, *[0] * 105]
-    meter[3:7] = [10, 20, 30, 0]
-    meter[18], meter[22] = power_w & 0xFFFF, 0
-    return {40000: [0x5375, 0x6E53, 1, 66, *[0] * 66, 103, 50, *[0] * 50, *meter, 0xFFFF, 0]}
-
-
-async def test_a_sunspec_meter_is_found_and_read() -> None:
-    (port,) = free_ports(1)
-    source = source_of(own(source="sunspec", device=f"127.0.0.1:{port}"), CLOCK)
-    with pytest.raises(MeterSilentError, match="can't be reached"):
-        await source.measure(CLOCK.now())
-    async with modbus(port, chain(-1500)):
-        assert await soon(source) == Measured(-1500.0, (10.0, 20.0, 30.0))
-    async with modbus(port, chain(700)):  # it was away, and is back
-        assert (await soon(source)).power_w == 700.0
-    await source.close()
-    turned = source_of(own(source="sunspec", device=f"127.0.0.1:{port}", device_inverted=True), CLOCK)
-    async with modbus(port, chain(700)):
-        assert await soon(turned) == Measured(-700.0, (-10.0, -20.0, -30.0))
-        await turned.close()
-
-
-async def test_a_device_without_a_meter_is_one_clear_line() -> None:
-    (port,) = free_ports(1)
-    source = source_of(own(source="sunspec", device=f"127.0.0.1:{port}"), CLOCK)
-    async with modbus(port, {40000: [0x5375, 0x6E53, 1, 66, *[0] * 66, 103, 50, *[0] * 50, 0xFFFF, 0]}):
-        with pytest.raises(MeterSilentError, match=r"no meter among its SunSpec models \(1, 103\)"):
-            await source.measure(CLOCK.now())
-        await source.close()
-    async with modbus(port, {40000: [1, 2, 3]}):
-        with pytest.raises(MeterSilentError, match="no SunSpec device"):
-            await source.measure(CLOCK.now())
-        await source.close()
+    source, model = Believable(Wild()), build(own(), CLOCK, None).model
+    reading = model.reading(START, await source.measure(START))
+    assert decode_at(topics.METER_READING.at(house="house-a", meter="main"), encode(reading)) == reading
+    for words in ("says -2e\\+08 W", "says nan W", "says inf W"):
+        with pytest.raises(MeterSilentError, match=words):
+            await source.measure(START)
+    wild = model.reading(START, Measured(-2 * POWER_MAX_W))
+    with pytest.raises(ContractError):
+        decode_at(topics.METER_READING.at(house="house-a", meter="main"), encode(wild))
 
 
 async def test_a_p1_port_on_the_network_is_heard_again_after_it_was_lost() -> None:
@@ -187,19 +159,90 @@ async def test_a_meter_that_speaks_mqtt_is_heard(
     await source.close()
 
 
+async def why_silent(source: Source, words: str) -> str:
+    """Why it says nothing, once that is known to be so."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await source.measure(CLOCK.now())
+            except MeterSilentError as error:
+                if words in str(error):
+                    return str(error)
+            await asyncio.sleep(0.05)
+
+
+async def test_why_a_meter_is_not_heard_over_mqtt_is_one_clear_line(rabbitmq: Broker) -> None:
+    (nobody,) = free_ports(1)
+    wrong = str(rabbitmq.mqtt_url).replace(rabbitmq.password, "guessed-it")
+    for url, words in (
+        (f"mqtt://127.0.0.1:{nobody}", "can't be reached: Connection refused"),
+        (wrong, "check the user and password in its URL"),
+    ):
+        source = source_of(own(source="shelly", device=f"{url}/shellies/em3"), CLOCK)
+        said = await why_silent(source, words)
+        assert said.startswith(
+            "nothing is heard from the meter on shellies/em3/events/rpc: broker at 127.0.0.1:"
+        )
+        assert "guessed-it" not in said
+        assert "\n" not in said
+        await source.close()
+
+
+async def test_what_a_broker_has_kept_is_no_measurement_of_now(mosquitto: Broker) -> None:
+    url = str(mosquitto.mqtt_url)
+    async with open_mqtt(url, client="meter-5", wait_s=10, will=None) as meter:
+        kept = Outgoing("tele/em5/SENSOR", b'{"ENERGY": {"Power": 12}}', DeliveryClass.STATE)
+        await meter.publish(kept)
+        source = source_of(own(source="tasmota", device=f"{url}/em5"), CLOCK)
+        with pytest.raises(MeterSilentError, match="nothing is heard from the meter on tele/em5/SENSOR"):
+            await source.measure(CLOCK.now())
+        while True:
+            await meter.publish(kept._replace(payload=b'{"ENERGY": {"Power": 13}}'))
+            with suppress(MeterSilentError):
+                assert (await source.measure(CLOCK.now())).power_w == 13.0
+                break
+        await source.close()
+
+
+async def test_a_meter_is_heard_again_over_mqtt_after_its_broker_was_away(mosquitto: Broker) -> None:
+    async with proxy_to(mosquitto.ports["mqtt"]) as proxy:
+        device = f"mqtt://127.0.0.1:{proxy.port}/em4"
+        source = source_of(own(source="tasmota", device=device, device_age_max_s=1.0), CLOCK)
+        async with open_mqtt(str(mosquitto.mqtt_url), client="meter-4", wait_s=10, will=None) as meter:
+
+            async def speak() -> None:
+                while True:
+                    out = Outgoing("tele/em4/SENSOR", b'{"ENERGY": {"Power": 12}}', DeliveryClass.LIVE)
+                    await meter.publish(out)
+                    await asyncio.sleep(0.1)
+
+            speaking = asyncio.create_task(speak())
+            assert (await soon(source)).power_w == 12.0
+            proxy.cut(reopen=False)
+            assert "is away" in await why_silent(source, f"broker at 127.0.0.1:{proxy.port}")
+            proxy.reopen()
+            assert (await soon(source)).power_w == 12.0
+            speaking.cancel()
+            await asyncio.wait([speaking])
+        await source.close()
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"source": "sunspec"}, "needs --device host or host:port"),
         ({"source": "sunspec", "device": "host:port"}, "not 'host:port'"),
+        ({"source": "sunspec", "device": "mqtt://u:secret@host/t"}, "not 'host/t'"),
         ({"source": "dsmr", "device": "somewhere"}, "needs --device host:port"),
         ({"source": "dsmr", "device": "./not-there.txt"}, "needs --device host:port"),
         ({"source": "shelly", "device": "mqtt://127.0.0.1"}, "needs --device mqtt://host:port/TOPIC"),
         ({"source": "tasmota", "device": "mqtt://127.0.0.1/a/#"}, "the meter's topic"),
+        ({"source": "tasmota", "device": "mqtt://u:p@127.0.0.1:x/a"}, "a broker's URL can't be read"),
+        ({"source": "tasmota", "device": "mqtt://127.0.0.1/a?version=4"}, "?version= is 3 or 5"),
     ],
 )
 def test_a_device_that_is_not_named_rightly_is_one_clear_line(settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises((UsageError, BusUrlError)) as caught:
         source_of(own(**settings), CLOCK)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -255,6 +298,36 @@ def test_a_silent_meter_leaves_no_gap_in_the_numbers_and_is_alarmed_once() -> No
     assert [r.power_w for r in readings] == [1, 2, 3, *range(10, 21)]
     assert [(a.name, a.severity) for a in alerts] == [("meter-silent", "warning"), ("meter-heard", "info")]
     assert "nobody is there" in alerts[0].text
+
+
+def test_a_silent_meter_shows_in_health_and_metrics_and_little_in_the_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Three hours of silence, and a meter that comes and goes."""
+
+    async def main(clock: VirtualClock) -> None:
+        bus, _ = memory_bus(clock)
+        life, settings = Lifecycle(), own(pv=False)
+        silent = set(range(1, 1081)) | set(range(1082, 1200, 2))
+        service = MeterService(settings, build(settings, clock, None).model, Flaky(silent), bus, clock, life)
+        running = asyncio.create_task(service.run())
+        await clock.sleep(25)
+        assert service.ailing == ""
+        await clock.sleep(3600)
+        assert service.ailing == "no readings: nobody is there"
+        assert 3590 < silent_s(service) < 3700
+        await clock.sleep(2 * 3600)
+        assert service.ailing == ""
+        life.stop()
+        await running
+
+    def silent_s(service: MeterService) -> float:
+        (value,) = (m.values[()] for m in service.metrics() if m.name == "wattbus_meter_silent_seconds")
+        return value
+
+    run_virtual(main)
+    said = capsys.readouterr()
+    assert 18 <= (said.out + said.err).count("no reading") <= 20
 
 
 def test_a_meter_that_misses_one_answer_alarms_nobody() -> None:

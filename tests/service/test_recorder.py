@@ -4,7 +4,9 @@ import asyncio
 import errno
 import json
 import os
+import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -129,11 +131,42 @@ def test_a_reading_becomes_a_row_and_is_then_acknowledged(tmp_path: Path) -> Non
                 "2024-07-01T12:00:10.000Z,500.5,100.25,600.75,1,1",
             ]
             assert place.recorder.rows_written == 3
-            assert place.recorder.rows == {("house-a", "main"): 2, ("house-b", "main"): 1}
+            assert place.recorder.rows == {"house-a": 2, "house-b": 1}
             frame = pd.read_csv(tmp_path / DAY_FILE)
             assert frame.sum_w.sum() == 600.75
 
     run_virtual(main)
+
+
+def test_rows_are_counted_of_so_many_houses_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recorder.service.METERS_MAX", 2)
+
+    async def main(clock: VirtualClock) -> None:
+        async with recording(clock, tmp_path) as place:
+            await place.publish(*(meter(i // 3, house=f"house-{i % 3}") for i in range(6)))
+            await clock.sleep(0.3)
+            assert place.recorder.rows_written == 6
+            assert place.recorder.rows == {"house-0": 2, "house-1": 2}
+
+    run_virtual(main)
+
+
+def test_the_data_folder_is_opened_once_and_before_the_broker(tmp_path: Path) -> None:
+    """A life is counted each time; here nobody answers at the broker's address."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    flags = ["--data-dir", str(tmp_path), "--readings-url", f"amqp://127.0.0.1:{port}", "--wait-s", "0"]
+    for life in (1, 2):
+        ended = subprocess.run(
+            [sys.executable, "-m", "recorder", *flags],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 1
+        assert str(port) in ended.stderr.splitlines()[-1]
+        assert json.loads((tmp_path / "archive.json").read_bytes())["boot"] == life
 
 
 def test_a_reading_that_pv_follows_is_acknowledged_and_not_written(tmp_path: Path) -> None:

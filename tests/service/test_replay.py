@@ -3,8 +3,9 @@
 import asyncio
 import random
 import tempfile
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,16 @@ from contracts import topics
 from contracts.archive import HEADER, Row, day_file, format_row, parse_row
 from contracts.instant import Instant
 from contracts.messages import MeterReading, PvReading
+from recorder.replay.model import Row as Played
+from recorder.replay.model import Stream
 from recorder.replay.options import parse_options
+from recorder.replay.reader import Reader
+from recorder.replay.rows import ROWS
 from recorder.replay.service import ReplayService
 from recorder.replay.survey import survey
 from recorder.service import RecorderService
 from recorder.settings import RecorderSettings
-from runtime.clock import Clock, VirtualClock
+from runtime.clock import Clock, SystemClock, VirtualClock
 from runtime.lifecycle import Lifecycle
 from tests.conftest import START, memory_bus, run_virtual
 
@@ -224,6 +229,72 @@ def test_rows_are_as_far_apart_as_the_speed_says(tmp_path: Path, speed: str, apa
                 number + 1,
             )
             assert reading.timestamp == DAY.after(10 * number)
+
+    run_virtual(main)
+
+
+class Slow(Reader):
+    """Takes its time to put a file in order: until somebody on the event loop lets it go on."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(reader._selection, reader._roster)
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def stream(self, *arguments: Any) -> Stream:
+        stream = super().stream(*arguments)
+
+        def rows() -> Iterator[Played]:
+            self.begun.set()
+            assert self.go_on.wait(30), "the event loop waits for the file"
+            yield from stream.open()
+
+        return stream._replace(open=rows)
+
+
+def shuffled(root: Path, rows: int) -> Path:
+    """One file, in no order."""
+    times = random.Random("shuffled").sample(range(rows), rows)
+    path = root / "house.csv"
+    path.write_text("\n".join(["timestamp,meter_w", *(f"{DAY.after(at)},{at}" for at in times), ""]))
+    return path
+
+
+async def test_the_bus_stays_alive_while_a_file_is_put_in_order(tmp_path: Path) -> None:
+    clock, faults = SystemClock(), list[str]()
+    bus, _ = memory_bus(clock)
+    found = survey(parse_options([str(shuffled(tmp_path, 3000))]), 0, faults.append, lambda: False)
+    reader = Slow(found.reader)
+    service = ReplayService(
+        found._replace(reader=reader),
+        bus,
+        clock,
+        Lifecycle(),
+        speed=None,
+        loop=False,
+        rebase=False,
+        fault=faults.append,
+    )
+    async with bus.subscribe(topics.METER_READING, durable=topics.RECORDER) as deliveries:
+        playing = asyncio.create_task(service.run())
+        while not reader.begun.is_set():
+            await clock.sleep(0.01)
+        reader.go_on.set()
+        for at in range(3000):
+            delivery = await anext(deliveries)
+            assert delivery.message.power_w == at
+            await delivery.ack()
+        await playing
+    assert faults == []
+
+
+def test_a_replay_that_is_stopped_reads_no_further(tmp_path: Path) -> None:
+    async def main(clock: VirtualClock) -> None:
+        bus, _ = memory_bus(clock)
+        life = Lifecycle()
+        life.stop()
+        service = await replay(bus, clock, shuffled(tmp_path, 3000), "--speed", "max", life=life)
+        assert service.noted[ROWS] < 3000
+        assert service.published == 0
 
     run_virtual(main)
 

@@ -145,7 +145,6 @@ def test_a_bad_file_does_not_hold_up_the_good_ones(tmp_path: Path) -> None:
         (["--jobs", "0"], "--jobs"),
         (["--tick", "7"], "--tick"),
         (["--site", "missing.toml"], "missing.toml"),
-        ([str(HOUSE)], "two houses are named fr_house_30min"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(flags: list[str], said: str) -> None:

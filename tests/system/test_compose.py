@@ -17,7 +17,7 @@ from tests.compose import Stack, provide_images
 
 SERVICES = {
     *("meter-a", "meter-b", "meter-c", "pvsim", "der-a", "der-b", "der-c"),
-    *("optimizer", "orchestrator", "recorder"),
+    *("optimizer", "orchestrator", "recorder", "dashboard"),
 }
 HOUSES = {"house-a", "house-b", "house-c"}
 
@@ -27,12 +27,13 @@ pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]  # the first build 
 @pytest.fixture(scope="module")
 def stack(docker_engine: docker.DockerClient) -> Iterator[Stack]:
     images = provide_images("rabbitmq", "hivemq")
-    mqtt, amqp, management, optimizer = map(str, free_ports(4))
+    mqtt, amqp, management, optimizer, dashboard = map(str, free_ports(5))
     env = {
         "HIVEMQ_PORT": mqtt,
         "RABBITMQ_PORT": amqp,
         "RABBITMQ_MANAGEMENT_PORT": management,
         "OPTIMIZER_PORT": optimizer,
+        "DASHBOARD_PORT": dashboard,
         "RABBITMQ_PASSWORD": unique("password"),
     }
     mine = Stack(docker_engine, "compose.yaml", env)
@@ -90,6 +91,18 @@ def test_the_optimizer_answers_on_this_machine(stack: Stack) -> None:
         return {battery["house"] for battery in status["batteries"]} == HOUSES
 
     stack.wait_for("a plan of each house", planned, 90)
+
+
+def test_the_dashboard_shows_every_house_on_this_machine(stack: Stack) -> None:
+    base = f"http://127.0.0.1:{stack.env['DASHBOARD_PORT']}"
+    assert "<title>" in httpx.get(f"{base}/", trust_env=False).text
+    shown: set[str] = set()
+    with httpx.stream("GET", f"{base}/api/stream", trust_env=False, timeout=60.0) as stream:
+        for line in stream.iter_lines():
+            shown |= {house for house in HOUSES if f'"{house}"' in line}
+            if shown == HOUSES:
+                break
+    assert shown == HOUSES
 
 
 def test_rows_are_written_and_survive_new_containers(stack: Stack) -> None:

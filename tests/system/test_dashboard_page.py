@@ -32,6 +32,7 @@ from tests.dashboard_house import (
     schedule,
     telemetry,
 )
+from tests.secret_files import write_secret
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -308,6 +309,36 @@ async def test_the_car_s_departure_is_on_the_site_s_clocks() -> None:
             request = (await anext(asked)).message
         assert (request.action, request.der_id, request.target_soc_percent) == ("ev_plan", "ev", 80)
         assert str(request.departure_at) == "2027-01-05T13:30:00.000Z"
+
+
+async def test_a_house_s_token_shows_that_house_alone(tmp_path: Path) -> None:
+    clock = SystemClock()
+    bus, _ = memory_bus(clock)
+    for house in (HOUSE, "house-b"):
+        write_secret(tmp_path / "houses" / house, f"{TOKEN}-{house}")
+        day = tmp_path / "DATA" / house / "main" / "main_2026-11-20.csv"
+        day.parent.mkdir(parents=True)
+        day.write_text(f"{HEADER}\n2026-11-20T10:00:00.000Z,1000.0,200.0,1200.0,1,1\n")
+    folders = {"house_tokens": tmp_path / "houses", "data_dir": tmp_path / "DATA"}
+    async with (
+        dashboard(bus, clock, token=TOKEN, **folders) as url,
+        talking(bus, clock, HOUSE, "house-b"),
+        browsing(f"{url}/#/fleet") as seen,
+    ):
+        page = seen.page
+        await becomes(page, text_is("#lock-title", "Who are you?"))
+        assert HOUSE not in await page.inner_text("body")
+        await page.fill("#token", f"{TOKEN}-{HOUSE}")
+        await page.click("text=Unlock")
+        await becomes(page, text_is("section[aria-labelledby=houses-title] tbody tr", HOUSE))
+        assert "house-b" not in await page.inner_text("body")
+        await page.goto(f"{url}/#/days")
+        async with page.expect_download() as downloading:
+            await page.click("text=Download CSV")
+        assert (await downloading.value).suggested_filename == f"{HOUSE}_2026-11-20.csv"
+        assert "house-b" not in await page.inner_html("body")
+        assert seen.elsewhere == []
+        assert all("401" in error for error in seen.errors), seen.errors
 
 
 async def test_without_a_token_the_page_only_shows() -> None:

@@ -1,8 +1,10 @@
 """The role table, and what the brokers are told of it: nothing but what stands in it, whatever an id may hold."""
 
 import json
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +13,21 @@ from hypothesis import strategies as st
 
 from broker.bridge import CARRIED, DURABLE
 from broker.topology import key_of
+from broker.transport import matches
 from contracts import topics
 from contracts.errors import BadIdError
 from contracts.topics import TOPICS, Topic
 from der_controller.service import DerControllerService
+from home_assistant.messages import config_at, der_state_at, house_state_at
+from home_assistant.service import HEARD as HOME_ASSISTANT_HEARS
 from optimizer.service import HEARD as OPTIMIZER_HEARS
 from orchestrator.service import HEARD as ORCHESTRATOR_HEARS
 from recorder.diary import KEPT
+from runtime.clock import SystemClock
+from runtime.errors import UsageError
 from wattbus.access import hivemq, mosquitto, rabbitmq
+from wattbus.access.authority import new_authority, server_identity
+from wattbus.access.identity import CertificateError
 from wattbus.access.password import new_password, verifier_of
 from wattbus.access.roles import (
     BRIDGE,
@@ -81,12 +90,13 @@ def test_a_house_may_do_this_and_no_more() -> None:
         "wattbus/house-d/der/ev/ack",
         "wattbus/house-d/der/ev/status",
         "wattbus/house-d/controller/der/status",
-        "wattbus/house-d/bus/+/get",
+        "wattbus/house-d/bus/check/get",
     }
     assert {topic.filter for topic in HOUSE.rights.subscribes} == {
         "wattbus/house-d/pv/main/reading",
         "wattbus/house-d/der/+/command",
-        "wattbus/+/bus/+/get",
+        "wattbus/house-d/bus/check/get",
+        "wattbus/site/bus/+/get",
     }
     assert {"meter-house-d-main", "der-controller-house-d"} <= set(HOUSE.clients)
     assert all("house-d" in client for client in HOUSE.clients)
@@ -197,7 +207,10 @@ def refuse_or_check(house: str, meter: str, der_id: str) -> None:
         told = json.loads(rabbitmq.definitions(users))
     except BadIdError:
         return
-    [live] = [rule for rule in told["topic_permissions"] if rule["exchange"] == "wattbus"]
+    own = f"wattbus.from.house.{house}"
+    [live] = [rule for rule in told["topic_permissions"] if rule["exchange"] == own]
+    bound = {rule["routing_key"] for rule in told["bindings"] if rule["source"] == own}
+    assert bound == {key_of(topic.filter) for topic in account.rights.publish}
     mine = topics.METER_READING.at(house=house, meter=meter).name
     assert re.fullmatch(python(live["write"]), key_of(mine))
     for other in (f"{house}x", f"x{house}", house.swapcase() + "0"):
@@ -211,7 +224,7 @@ def refuse_or_check(house: str, meter: str, der_id: str) -> None:
     )
     for line in hivemq.access_file(users).decode().splitlines()[:-1]:
         assert re.fullmatch(
-            r"(user|client) [\w.-]+|(publish|subscribe) wattbus(/([\w-]+|\+)){4}", line, re.ASCII
+            r"(user|client) [\w.-]+|(publish|retain|subscribe) wattbus(/([\w-]+|\+)){4}", line, re.ASCII
         )
 
 
@@ -230,9 +243,17 @@ def test_every_rabbitmq_pattern_is_anchored_and_every_exchange_has_one() -> None
     assert all(pattern == "(?!)" or re.fullmatch(r"\\A\(\?:.+\)\\z", pattern) for pattern in patterns)
     assert not any(re.search(python(pattern), hostile) for pattern in patterns for hostile in HOSTILE)
     assert {rule["vhost"] for rule in (*told["permissions"], *told["topic_permissions"])} == {"site"}
-    # Where RabbitMQ knows no topic permission for an exchange it allows everything there.
-    both = {(rule["user"], rule["exchange"]) for rule in told["topic_permissions"]}
-    assert both == {(name, exchange) for name in names for exchange in ("wattbus", "wattbus.readings")}
+    for user in told["permissions"]:
+        may = [python(user[what]) for what in ("write", "read")]
+        # Where RabbitMQ knows no topic permission for an exchange it allows everything there.
+        exchanges = {one["name"] for one in told["exchanges"] if one["type"] == "topic"}
+        reached = {name for name in exchanges for pattern in may if re.search(pattern, name)}
+        ruled = {rule["exchange"] for rule in told["topic_permissions"] if rule["user"] == user["user"]}
+        assert reached == ruled
+        owner = user["user"]
+        written = {name for name in exchanges if re.search(may[0], name)}
+        assert written <= {f"wattbus.from.{owner}", f"wattbus.readings.from.{owner}"}
+    assert {rule["user"] for rule in told["permissions"]} == names
     assert not any(re.search(python(rule["configure"]), "wattbus.recorder") for rule in told["permissions"])
     assert not any(re.search(python(rule["write"]), "amq.default") for rule in told["permissions"])
 
@@ -251,7 +272,14 @@ def test_mosquittos_users_are_its_connections() -> None:
     assert mosquitto.names(HOUSE) == ("house.house-d", *HOUSE.clients)
     assert mosquitto.names(second) == ("house.house-d.2", *(f"{client}.2" for client in HOUSE.clients))
     recorder = service_account("recorder")._replace(name="service.recorder.2")
-    assert mosquitto.names(recorder) == ("service.recorder.2", "recorder", "wattbus-recorder")
+    assert mosquitto.names(recorder) == (
+        "service.recorder.2",
+        "recorder",
+        "check-service-recorder",
+        "wattbus-recorder",
+    )
+    for tool in (viewer_account("wall"), service_account("replay")):
+        assert set(mosquitto.names(tool)) == {tool.name}  # its client ids are not known beforehand
 
 
 def test_nobody_is_let_in_where_nobody_counts() -> None:
@@ -262,4 +290,57 @@ def test_nobody_is_let_in_where_nobody_counts() -> None:
 
 def test_all_topics_are_somebodys() -> None:
     filters = {topic.filter for account, _ in everybody() for topic in account.rights.subscribes}
-    assert {topic.filter for topic in TOPICS} <= filters
+    assert {topic.filter for topic in TOPICS if topic is not topics.STATE_GET} <= filters
+
+
+def test_home_assistant_publishes_its_own_and_no_more() -> None:
+    rights = service_account("home-assistant").rights
+    published = {topic.filter for topic in rights.publish}
+    for address in (config_at("house-d"), config_at("house-d", "ev"), der_state_at("house-d", "ev")):
+        assert any(matches(pattern, address.name) for pattern in published), address.name
+    assert matches("homeassistant/wattbus/+/+/state", house_state_at("house-d").name)
+    assert {name for name in published if name.startswith("homeassistant/")} == {
+        "homeassistant/device/+/+/config",
+        "homeassistant/wattbus/+/+/state",
+    }
+    assert {topic.filter for topic in HOME_ASSISTANT_HEARS} <= {topic.filter for topic in rights.hear}
+
+
+@pytest.mark.parametrize(
+    "host", ["../x", "192.168.1.5/24", "*.example", "a|b", "a b", "\u00e9", "fe80::1%../x", ""]
+)
+def test_what_is_no_host_gets_no_certificate(host: str) -> None:
+    now = SystemClock().now()
+    authority = new_authority("a site whose name is longer than a certificate's common name may be", now)
+    with pytest.raises(CertificateError, match="no name or address of a host"):
+        server_identity(authority, [host], now)
+    server_identity(authority, [f"{'a' * 63}.{'b' * 63}.example", "192.168.1.5", "::1"], now)
+
+
+@pytest.mark.parametrize("pid", ["1", "0", "-1", "x", str(os.getpid())], ids=["init", "group", "all", "none", "own"])
+def test_no_other_process_is_told_to_read_its_files(tmp_path: Path, pid: str) -> None:
+    (tmp_path / "pid").write_text(pid)
+    with pytest.raises(mosquitto.ReloadError):
+        mosquitto.reload(tmp_path / "pid")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://ann:secret@rabbit.example:15672",
+        "https://ann:secret@rabbit.example:x",
+        "https://rabbit.example",
+    ],
+)
+def test_an_administrators_password_goes_to_nobody_in_clear(url: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        rabbitmq.Management(url)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_name_that_no_certificate_could_hold_is_refused() -> None:
+    checked([house_account("x" * 52, Devices(("m" * 58,)))])
+    with pytest.raises(BadIdError, match="too long by 1"):
+        checked([house_account("x" * 53, Devices(("main",)))])
+    with pytest.raises(BadIdError, match="at most 58"):
+        house_account("house-d", Devices(("m" * 59,)))

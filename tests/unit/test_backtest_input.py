@@ -10,7 +10,7 @@ from energy.errors import SeriesError
 from runtime.errors import UsageError
 from tests.backtest_cases import HOUSE
 from wattbus.backtest.options import battery_of, car_of, instant_of, parse_options
-from wattbus.backtest.sources import find, read
+from wattbus.backtest.sources import Source, find, read
 from wattbus.backtest.sweep import Variant, plan_of, variants_of
 
 BASE = BatterySpec(capacity_kwh=6.4, max_charge_kw=3.0, max_discharge_kw=4.0, efficiency_roundtrip=0.8)
@@ -24,6 +24,13 @@ def write(path: Path, header: str, *rows: str) -> Path:
 
 def rows(*watts: float, ending: str = "") -> list[str]:
     return [f"2024-06-01T{i:02}:00:00.000Z,{value}{ending}" for i, value in enumerate(watts)]
+
+
+def found(*paths: Path) -> list[Source]:
+    faults = list[str]()
+    sources = find(paths, faults)
+    assert faults == []
+    return sources
 
 
 def test_a_size_keeps_what_it_does_not_say() -> None:
@@ -74,7 +81,7 @@ def test_a_houses_meters_are_added_up(tmp_path: Path) -> None:
         *rows(100, 200, 300, ending=",50.0,0,1,1"),
     )
     write(tmp_path / "house-a" / "shed" / "shed_2024-06-01.csv", header, *rows(10, 20, 30, ending=",,,1,1"))
-    (source,) = find([tmp_path])
+    (source,) = found(tmp_path)
     measured = read(source)
     assert source.house == "house-a"
     assert measured.load.values == (110.0, 220.0, 330.0)
@@ -84,7 +91,7 @@ def test_a_houses_meters_are_added_up(tmp_path: Path) -> None:
 
 def test_a_file_without_a_pv_column_is_a_house_without_pv(tmp_path: Path) -> None:
     path = write(tmp_path / "flat.csv", "timestamp,meter_w", *rows(100, 200))
-    (source,) = find([path])
+    (source,) = found(path)
     assert source.house == "flat"
     assert read(source).pv is None
 
@@ -92,7 +99,19 @@ def test_a_file_without_a_pv_column_is_a_house_without_pv(tmp_path: Path) -> Non
 def test_a_folder_of_plain_files_is_a_house_a_file(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write(tmp_path / f"{name}.csv", "timestamp,meter_w", *rows(100, 200))
-    assert [source.house for source in find([tmp_path])] == ["one", "two"]
+    assert [source.house for source in found(tmp_path)] == ["one", "two"]
+
+
+def test_files_are_found_by_the_rules_of_replay(tmp_path: Path) -> None:
+    """Hidden files, replays and files named twice are left out; a day's file tells its house by its place."""
+    header, kept = "timestamp,meter_w,pv_w,sum_w,boot,seq", rows(100, 200, ending=",,,1,1")
+    day = write(tmp_path / "DATA" / "house-a" / "main" / "main_2024-06-01.csv", header, *kept)
+    write(tmp_path / "DATA" / "house-a" / "main" / ".main_2024-06-02.csv", header, *kept)
+    write(tmp_path / "DATA" / "replay" / "run-1" / "house-b" / "main" / "main_2024-06-01.csv", header, *kept)
+    (source,) = found(tmp_path / "DATA", day)
+    assert (source.house, source.meters) == ("house-a", ((day,),))
+    (played,) = found(tmp_path / "DATA" / "replay" / "run-1")
+    assert played.house == "house-b"
 
 
 @pytest.mark.parametrize("step_min", [5, 15, 30, 60])
@@ -107,19 +126,17 @@ def test_a_run_begins_on_a_step_of_its_plans(tmp_path: Path, step_min: int) -> N
 
 
 def test_nothing_to_read_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SeriesError, match=r"no \.csv file"):
-        find([tmp_path])
-    with pytest.raises(SeriesError, match="a second house named one"):
-        find(
-            [
-                write(tmp_path / "one.csv", "timestamp,meter_w"),
-                write(tmp_path / "b" / "one.csv", "timestamp,meter_w"),
-            ]
-        )
+    faults = list[str]()
+    assert find([tmp_path, tmp_path / "gone.csv"], faults) == []
+    assert faults == [f"{tmp_path}: no .csv file in it", f"{tmp_path / 'gone.csv'}: no such file"]
+    for name in ("one.csv", "b/one.csv"):
+        write(tmp_path / name, "timestamp,meter_w")
+    with pytest.raises(UsageError, match="two houses are named one"):
+        found(tmp_path)
 
 
 def test_a_meter_at_the_grid_connection_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "net.csv", "timestamp,meter_w", *rows(100, -1500, 200))
-    (source,) = find([path])
+    (source,) = found(path)
     with pytest.raises(SeriesError, match="down to -1500 W: that meter stands at the grid connection"):
         read(source)

@@ -1,6 +1,7 @@
 """The diary's pages on a real disk: torn, turned, begun again."""
 
 import gzip
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -52,6 +53,35 @@ def test_a_day_that_is_over_is_compressed_to_the_same_bytes_and_may_begin_again(
     compress_page(root / diary_file("house-a", DAY))
     assert numbers(root) == [1, 2]
     assert len(gzip.decompress(packed[0].read_bytes()).splitlines()) == 2
+
+
+@pytest.mark.parametrize("steps", range(3))
+def test_a_crash_inside_a_compression_doubles_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    page = tmp_path / diary_file("house-a", DAY)
+    write_lines(tmp_path, "house-a", DAY, [line(1)])
+    compress_page(page)
+    write_lines(tmp_path, "house-a", DAY, [line(2)])  # a clock was set back
+    done = 0
+
+    def rename(path: Path, target: Path) -> Path:
+        nonlocal done
+        if done == steps:
+            raise InterruptedError
+        done += 1
+        path.rename(target)
+        return target
+
+    with monkeypatch.context() as crash, suppress(InterruptedError):
+        crash.setattr(Path, "replace", rename)
+        compress_page(page)
+    assert numbers(tmp_path) == [1, 2]
+    if page.exists():
+        write_lines(tmp_path, "house-a", DAY, [line(3)])
+        assert numbers(tmp_path) == [1, 2, 3]
+        compress_page(page)
+        assert numbers(tmp_path) == [1, 2, 3]
 
 
 def test_a_full_page_takes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,14 +256,6 @@ def test_what_can_not_be_enrolled(
     assert list(Path().glob("*.bundle")) == []
 
 
-@pytest.mark.parametrize(
-    "url", ["mqtt://hive.example", "mqtts://ann:secret@hive.example", "hive.example", "mqtts://"]
-)
-def test_a_url_that_would_show_something(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert enroll.main([*HOUSE, "--live-url", url]) == 2
-    assert "secret" not in capsys.readouterr().err
-
-
 def test_every_kind_of_account_has_a_bundle_that_installs() -> None:
     for arguments, name, parts in (
         (("--service", "optimizer"), "service.optimizer", ["wattbus-optimizer.service"]),
@@ -306,35 +298,6 @@ def test_a_certificate_by_a_handshake_with_itself() -> None:
     assert 824 < holder.days_left(NOW) <= 825
     with pytest.raises(CertificateError, match="authority"):
         holder_of(b"nonsense", identity.pem)
-
-
-@pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="no systemd here (Debian: apt install systemd)"
-)
-def test_the_units_are_what_systemd_takes() -> None:
-    assert enroll.main([*HOUSE, *URLS]) == 0
-    assert installed() == 0
-    units = sorted(str(path) for path in Path("root/etc/systemd/system").iterdir())
-    assert len(units) == 2
-    done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    for unit in units:
-        done = subprocess.run(
-            ["systemd-analyze", "security", "--offline=true", "--threshold=20", unit],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout[-300:]  # exposure 2.0 of 10 at most
-        text = Path(unit).read_text()
-        for line in (
-            "Restart=always",
-            "WatchdogSec=60",
-            "MemoryMax=128M",
-            "NoNewPrivileges=yes",
-            "Type=notify",
-        ):
-            assert line in text.splitlines()
 
 
 def test_a_house_runs_a_unit_for_each_meter() -> None:

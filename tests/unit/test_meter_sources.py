@@ -1,5 +1,6 @@
 """What real meters say, read without one: registers, telegrams, messages."""
 
+import asyncio
 import json
 import struct
 from contextlib import suppress
@@ -9,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.instant import Instant
 from meter.errors import MeterSilentError
 from meter.source import Measured
 from meter.sources.dsmr import Telegrams
+from meter.sources.mqtt import MqttSource
 from meter.sources.mqtt_says import Shelly, Tasmota
 from meter.sources.sunspec_map import Model, measured
+from runtime.clock import ManualClock
 from tests.p1 import telegram
 
 
@@ -38,6 +42,20 @@ def test_a_sunspec_meter_of_floats_is_read_as_it_stands() -> None:
     assert measured(Model(212, 40069, 124), registers) == Measured(-1234.5, (0.0, 0.0))
     registers[4:6] = struct.unpack(">HH", struct.pack(">f", float("nan")))
     assert measured(Model(212, 40069, 124), registers) == Measured(-1234.5)
+
+
+@pytest.mark.parametrize("scale", [0x8000, 11, signed(-11)])
+def test_a_scale_that_a_sunspec_meter_does_not_have_or_can_not_have_is_no_power(scale: int) -> None:
+    registers = [203, 105, *[0] * 21]
+    registers[18:23] = [100, 50, 50, 0, scale]
+    assert measured(Model(203, 40069, 105), registers) is None
+
+
+def test_a_current_that_a_sunspec_meter_does_not_have_takes_no_power_with_it() -> None:
+    registers = [203, 105, *[0] * 21]
+    registers[3:7] = [10, 0x8000, 10, 0]
+    registers[18:23] = [0xFFFF, 0x8000, 0x8000, 0x8000, 0]
+    assert measured(Model(203, 40069, 105), registers) == Measured(-1.0)
 
 
 @given(
@@ -68,6 +86,16 @@ def test_a_damaged_telegram_is_refused() -> None:
         Telegrams("5").feed(text.replace(b"01.193", b"91.193"))
     with pytest.raises(MeterSilentError, match="holds no telegram"):
         Telegrams("5").feed(b"\xff" * 70_000)
+
+
+@pytest.mark.parametrize("version", ["4", "5", "5B"])
+def test_a_telegram_whose_checksum_is_another_is_refused(version: str) -> None:
+    text = telegram(used_kw=1.193, returned_kw=0.0)
+    assert Telegrams("5").feed(text) == [Measured(1193.0, (0.0, 0.0, 0.0))]
+    checksum = text.rpartition(b"!")[2].strip()
+    other = b"%04X" % (int(checksum, 16) ^ 1)
+    with pytest.raises(MeterSilentError, match="a damaged telegram"):
+        Telegrams(version).feed(text.replace(b"!" + checksum, b"!" + other))
 
 
 def test_a_damaged_telegram_takes_no_other_with_it() -> None:
@@ -113,9 +141,8 @@ def test_a_shelly_of_the_first_generation_says_each_phase_alone() -> None:
         ("shellies/em3/emeter/1/current", b"1.25"),
         ("shellies/em3/emeter/0/power", b"0"),
     )
-    assert said[0] == Measured(100.5)
-    assert said[3] == Measured(-199.75, (1.5, -1.25))
-    assert said[4] == Measured(-300.25, (1.5, -1.25))
+    # How many phases there are shows when the first one speaks again.
+    assert said == [None, None, None, None, Measured(-300.25, (1.5, -1.25))]
 
 
 def test_a_later_shelly_says_what_has_changed() -> None:
@@ -137,12 +164,60 @@ def test_a_later_shelly_says_what_has_changed() -> None:
     assert heard(Shelly("plug"), ("plug/status/switch:0", {"apower": 7.5, "current": 0.1})) == [
         Measured(7.5, (0.1,))
     ]
-    assert heard(
-        Shelly("em"), ("em/status/em1:0", {"act_power": 7.5}), ("em/status/em1:1", {"act_power": 1})
-    ) == [
-        Measured(7.5),
-        Measured(8.5),
-    ]
+
+
+def test_a_shelly_of_single_channels_is_whole_once_each_has_spoken() -> None:
+    one, other = {"em1:0": {"act_power": 7.5}}, {"em1:1": {"act_power": 1}}
+    said = heard(
+        Shelly("em"),
+        ("em/events/rpc", {"params": one}),
+        ("em/status/em1:0", one["em1:0"]),  # the same, said elsewhere too
+        ("em/events/rpc", {"params": other}),
+        ("em/events/rpc", {"params": one}),
+    )
+    assert said == [None, None, None, Measured(8.5)]
+
+
+def test_a_shelly_that_was_away_for_long_tells_nothing_from_before() -> None:
+    clock = ManualClock(Instant.parse("2024-07-01T12:00:00Z"))
+    source = MqttSource("mqtt://127.0.0.1", "client", Shelly("em3"), 30.0, clock)
+
+    def say(channel: int, power: bytes) -> None:
+        source._take(f"em3/emeter/{channel}/power", power)
+
+    async def now_w() -> float:
+        return (await source._newest.get()).power_w
+
+    for channel in (0, 1, 2, 0):
+        say(channel, b"100")
+    assert asyncio.run(now_w()) == 300.0
+    clock.advance(3600)
+    say(0, b"5")
+    with pytest.raises(MeterSilentError, match="for 3600 s"):
+        asyncio.run(now_w())
+    for channel in (1, 2, 0):
+        say(channel, b"5")
+    assert asyncio.run(now_w()) == 15.0
+
+
+def test_a_shelly_of_three_phases_is_whole_once_it_has_said_all() -> None:
+    said = heard(
+        Shelly("em"),
+        ("em/events/rpc", {"params": {"em:0": {"b_act_power": 30}}}),
+        ("em/events/rpc", {"params": {"em:0": {"b_act_power": 31}}}),
+        ("em/events/rpc", {"params": {"em:0": {"a_act_power": 1, "c_act_power": 2}}}),
+        ("em/events/rpc", {"params": {"switch:100": {"output": True}}}),
+    )
+    assert said == [None, None, Measured(34.0), Measured(34.0)]
+
+
+def test_a_shelly_that_no_longer_knows_a_phase_is_silent_until_it_does() -> None:
+    whole = {"a_act_power": 1, "b_act_power": 2, "c_act_power": 3}
+    em = Shelly("em")
+    assert heard(em, ("em/status/em:0", whole)) == [Measured(6.0)]
+    with pytest.raises(ValueError, match="is no number"):
+        heard(em, ("em/status/em:0", {**whole, "b_act_power": None, "errors": ["power_meter_failure"]}))
+    assert heard(em, ("em/status/wifi", {"rssi": -60}), ("em/status/em:0", whole)) == [None, Measured(6.0)]
 
 
 def test_a_tasmota_says_one_power_or_one_for_each_phase() -> None:
@@ -163,6 +238,7 @@ def test_a_tasmota_says_one_power_or_one_for_each_phase() -> None:
         b'{"ENERGY": {"Power": "x"}}',
         b'{"ENERGY": {"Power": NaN}}',
         b'{"ENERGY": {"Power": true}}',
+        b'{"ENERGY": {"Power": []}}',
         b"\xff",
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from contracts.instant import Instant
 from energy.series import Series
 from optimizer.forecast import Outlook
-from optimizer.forecasters import ClearSky, DayPersistence, Forecaster, WeekdayMean
+from optimizer.forecasters import ClearDays, DayPersistence, Forecaster, WeekdayMean
 from optimizer.history import KEEP_DAYS, History
 
 STEP_S = 900.0
@@ -80,7 +80,7 @@ def test_a_gap_in_the_history_is_no_old_value() -> None:
     assert len(history) == 1
 
 
-FORECASTERS = (DayPersistence(), WeekdayMean(), ClearSky(), ClearSky(lambda slot: float(slot % DAY)))
+FORECASTERS = (DayPersistence(), WeekdayMean(), ClearDays())
 
 
 @pytest.mark.parametrize("forecaster", FORECASTERS, ids=lambda f: f.name)
@@ -146,25 +146,24 @@ def test_a_deviation_fades_out() -> None:
     assert ahead[-2] == pytest.approx(1.0, abs=0.05)
 
 
-def test_clear_sky_is_scaled_by_what_came_through_in_the_last_days_then_hours() -> None:
-    sky = ClearSky(lambda slot: max(0.0, np.sin(2 * np.pi * (slot % DAY) / DAY)))
+def test_the_best_days_are_scaled_by_what_came_through_in_the_last_days_then_hours() -> None:
     history = History(STEP_S)
     noon = DAY * 100 + DAY // 4
     for slot in range(noon - 10 * DAY, noon):
         cloud = 0.4 if slot >= noon - 12 else 0.8
         history.add(slot, 3.0 * cloud * max(0.0, np.sin(2 * np.pi * (slot % DAY) / DAY)))
-    ahead = sky.predict(history, noon, 2 * DAY)
+    ahead = ClearDays().predict(history, noon, 2 * DAY)
     assert ahead[0] == pytest.approx(3.0 * 0.4, rel=0.02)
     assert 3.0 * 0.65 < ahead[DAY] < 3.0 * 0.8  # the last hours count among the last days
     assert ahead[DAY // 2] == 0.0
 
 
-def test_without_a_roof_the_best_days_stand_for_the_clear_sky() -> None:
+def test_the_best_days_stand_for_the_clear_sky() -> None:
     history = History(STEP_S)
     for slot in range(NOW_SLOT - 20 * DAY, NOW_SLOT):
         history.add(slot, (1.0 if slot // DAY % 4 else 4.0) * (slot % DAY > DAY // 2))
-    assert ClearSky()._clear(history, NOW_SLOT, 3 * DAY, DAY).max() == 4.0
-    assert np.isnan(ClearSky().predict(History(STEP_S), NOW_SLOT, 4)).all()
+    assert ClearDays()._clear(history, NOW_SLOT, 3 * DAY, DAY).max() == 4.0
+    assert np.isnan(ClearDays().predict(History(STEP_S), NOW_SLOT, 4)).all()
 
 
 def test_a_record_teaches_only_what_had_passed() -> None:

@@ -267,6 +267,21 @@ def test_cycles_are_counted_from_midnight_to_midnight() -> None:
     assert wear.cycles(telemetry()) == pytest.approx(0.0, abs=0.01)
 
 
+def test_cycles_go_on_over_a_restart_and_end_with_their_day() -> None:
+    zone = ZoneInfo("America/Costa_Rica")
+    begin = Instant.parse("2024-07-01T06:00:00Z")  # midnight there
+    wear = Wear(zone)
+    assert wear.today is None
+    for second in range(0, 7200, 10):
+        wear.add(telemetry(at=begin.after(second), kw=5.0))
+    again = Wear(zone, wear.today)
+    again.add(telemetry(at=begin.after(8000), kw=5.0))
+    assert again.cycles(telemetry()) == wear.cycles(telemetry()) == pytest.approx(0.5, abs=0.01)
+    tomorrow = Wear(zone, wear.today)
+    tomorrow.add(telemetry(at=begin.after(86_400), kw=5.0))
+    assert tomorrow.cycles(telemetry()) == 0.0
+
+
 def test_behind_a_grid_meter_the_load_is_what_is_left() -> None:
     battery, car = telemetry(kw=-2.0), telemetry("electric_vehicle", kw=3.0, der_id="ev", phases=1)
     pv = PvReading(house="h", meter="main", boot=1, seq=1, timestamp=AT, meter_w=0.0, pv_w=4000.0, sum_w=0.0)

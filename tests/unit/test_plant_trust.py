@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from contracts.instant import Instant
 from plant.model import Bounds, PlantModel
 from plant.trust import Trust, UntrustedError, reading_of
-from plant.views import latest_of
-from plant.wire import Latest, Part
+from plant.views import latest_of, mw
+from plant.wire import Latest, Part, Totals
 
 NOW = Instant.parse("2025-11-12T15:34:27Z")
 DOCUMENTED = b"""{"reading": {
@@ -41,6 +41,22 @@ def test_the_documents_example_is_a_reading() -> None:
     assert reading.timestamp == Instant.parse("2025-11-12T15:34:25.829Z")
     assert reading.generation_w == pytest.approx(235.8e6)
     assert reading.consumption_w == pytest.approx(100e6)
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9))
+def test_whole_watts_come_through_as_such(generation_w: int, consumption_w: int) -> None:
+    """In MW they are six decimals, 1e6 times which is not always a whole number."""
+    latest = documented(
+        generation={"one": msgspec.structs.replace(PART, value_mw=mw(generation_w))},
+        consumption={"one": msgspec.structs.replace(PART, value_mw=mw(consumption_w))},
+        totals=Totals(
+            generation_mw=mw(generation_w),
+            consumption_mw=mw(consumption_w),
+            exported_mw=mw(generation_w - consumption_w),
+        ),
+    )
+    reading = believe(latest)
+    assert (reading.generation_w, reading.consumption_w) == (generation_w, consumption_w)
 
 
 READING = documented().reading

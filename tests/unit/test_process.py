@@ -10,7 +10,7 @@ from contracts.errors import BadIdError
 from energy.errors import SeriesError
 from runtime.clock import SystemClock, VirtualClock
 from runtime.errors import RuntimeFaultError, UsageError
-from runtime.process import Context, run_process
+from runtime.process import STOP_WITHIN_S, Context, run_process
 from tests.conftest import START
 
 
@@ -53,12 +53,31 @@ def test_a_signal_stops_it_cleanly(number: signal.Signals) -> None:
 
 def test_what_does_not_end_by_itself_is_ended() -> None:
     async def stubborn(context: Context) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        await context.clock.sleep(60)
+        async for _ in context.life.each(context.clock.every(0.01)):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await context.clock.sleep(60)
 
     began = time.monotonic()
     assert run_process(stubborn, SystemClock()) == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
+
+
+def test_who_only_waits_for_a_broker_ends_at_once() -> None:
+    """Without the patience that is had with what is in hand; but it cleans up."""
+    cleaned = False
+
+    async def waits(context: Context) -> None:
+        nonlocal cleaned
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await context.clock.sleep(60)
+        finally:
+            cleaned = True
+
+    began = time.monotonic()
+    assert run_process(waits, SystemClock()) == 0
+    assert cleaned
+    assert time.monotonic() - began < STOP_WITHIN_S
 
 
 def test_the_virtual_clock_gets_its_loop() -> None:

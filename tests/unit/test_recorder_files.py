@@ -11,8 +11,8 @@ from contracts.instant import Instant
 from contracts.messages import Alert, MeterReading
 from recorder.disk import AppendFile
 from recorder.folder import DataFolder, open_data_folder
-from recorder.follow import CLOSING_SYNCS_MAX, ROUND_S, SYNCS_PER_S
-from recorder.journal import Journal, Line
+from recorder.follow import CLOSING_FILES_MAX, ROUND_S, SYNCS_PER_S
+from recorder.journal import FORMAT, Journal, Line
 from recorder.model import ROWS, Entry, Outcome, entry_of
 from recorder.settings import RecorderSettings
 from runtime.errors import StoreError, UsageError
@@ -235,7 +235,9 @@ def test_a_journal_that_is_cut_anywhere_is_read_up_to_its_last_whole_batch(tmp_p
         folder.write([entry(seq)])
     crash(folder)
     journal = next(written.glob(".journal*")).read_bytes()
-    whole = [at for at in range(len(journal) + 1) if at % (len(journal) // 3) == 0]
+    begin = len(FORMAT)
+    size = (len(journal) - begin) // 3
+    whole = [begin + batches * size for batches in range(4)]
     for at in range(len(journal) + 1):
         root = tmp_path / str(at)
         root.mkdir()
@@ -243,6 +245,30 @@ def test_a_journal_that_is_cut_anywhere_is_read_up_to_its_last_whole_batch(tmp_p
         DataFolder(root).close()
         batches = sum(at >= end for end in whole[1:])
         assert rows(root) == (content_of([entry(seq) for seq in range(batches)]) if batches else b"")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"wattbus journal 2\n" + b"rows of a newer one", b"\x30\0\0\0\x01\x02\x03\x04older", b"rubbish"],
+)
+def test_a_journal_of_another_format_is_one_line_and_nothing_of_it_is_touched(
+    tmp_path: Path, content: bytes
+) -> None:
+    journal = tmp_path / ".journal-000007"
+    journal.write_bytes(content)
+    for _ in range(2):
+        with (
+            pytest.raises(
+                StoreError, match=r"\.journal-000007: no journal of this version.*move it"
+            ) as raised,
+            open_data_folder(tmp_path, "UTC"),
+        ):
+            pass
+        assert "\n" not in str(raised.value)
+    assert journal.read_bytes() == content
+    journal.unlink()
+    with open_data_folder(tmp_path, "UTC") as folder:
+        assert verdicts(folder.write([entry(0)])) == ["WRITTEN"]
 
 
 def test_the_files_follow_a_few_a_second_and_the_journal_is_cut_behind_them(tmp_path: Path) -> None:
@@ -264,6 +290,26 @@ def test_the_files_follow_a_few_a_second_and_the_journal_is_cut_behind_them(tmp_
     assert not list(tmp_path.glob(".journal*"))
 
 
+def test_the_folders_of_new_files_count_among_a_seconds_syncs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trouble = Trouble(tmp_path)
+    folders: list[Path] = []
+    monkeypatch.setattr("recorder.files.sync_folder", folders.append)
+    folder = DataFolder(tmp_path, trouble.open)
+    houses = [f"house-{i}" for i in range(SYNCS_PER_S)]
+    for seq, seconds in ((0, 3), (1, 1)):  # the second time their folders are known
+        folder.write([entry(seq, house=house) for house in houses])
+        for second in range(seconds):
+            assert folder.behind
+            trouble.syncs = 0
+            folders.clear()
+            folder.follow(100.0 * seq + second)
+            assert trouble.syncs + len(folders) <= SYNCS_PER_S + 2
+        assert not folder.behind
+    folder.close()
+
+
 def test_a_file_whose_sync_fails_is_written_anew_before_the_journal_lets_go(tmp_path: Path) -> None:
     trouble = Trouble(tmp_path)
     folder = DataFolder(tmp_path, trouble.open)
@@ -283,13 +329,13 @@ def test_a_file_whose_sync_fails_is_written_anew_before_the_journal_lets_go(tmp_
 
 def test_a_recorder_that_stops_leaves_many_files_to_the_next(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
-    houses = [f"house-{i}" for i in range(CLOSING_SYNCS_MAX + 1)]
+    houses = [f"house-{i}" for i in range(CLOSING_FILES_MAX + 1)]
     folder.write([entry(0, house=house) for house in houses])
     folder.close()
     assert list(tmp_path.glob(".journal*"))
     again = DataFolder(tmp_path)
     assert again.behind == len(houses)
-    for second in range(len(houses) // SYNCS_PER_S + 1):
+    for second in range(3 * len(houses) // SYNCS_PER_S + 2):
         again.follow(float(second))
     assert again.behind == 0
     assert not list(tmp_path.glob(".journal*"))

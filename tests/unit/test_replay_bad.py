@@ -103,7 +103,7 @@ def test_what_is_harmless_simply_works(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.csv").write_bytes(content)
     found, faults = look(tmp_path / "a.csv")
     assert faults == []
-    rows = list(found.reader.stream(found.found[0], 0, Counter(), faults.append).open())
+    rows = list(found.reader.stream(found.found[0], 0, Counter(), faults.append, lambda: False).open())
     assert [(row.at_ms, row.meter_w) for row in rows] == [(1719792000000, 500.0), (1719792010000, 510.0)]
 
 

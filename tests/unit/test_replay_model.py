@@ -135,7 +135,10 @@ def look(path: Path, *arguments: str) -> Survey:
 def played(path: Path, *arguments: str) -> tuple[list[Row], Counter[str]]:
     found = look(path, *arguments)
     noted: Counter[str] = Counter()
-    streams = [found.reader.stream(one, number, noted, pytest.fail) for number, one in enumerate(found.found)]
+    streams = [
+        found.reader.stream(one, number, noted, pytest.fail, lambda: False)
+        for number, one in enumerate(found.found)
+    ]
     return list(merge(streams)), noted
 
 
@@ -262,5 +265,5 @@ def test_a_year_of_rows_is_read_without_being_held(tmp_path: Path) -> None:
     path.write_text("timestamp,meter_w\n" + "".join(f"{DAY.after(i)},1\n" for i in range(20_000)))
     found = look(path)
     noted: Counter[str] = Counter()
-    list(islice(found.reader.stream(found.found[0], 0, noted, pytest.fail).open(), 3))
+    list(islice(found.reader.stream(found.found[0], 0, noted, pytest.fail, lambda: False).open(), 3))
     assert noted["rows"] == 3

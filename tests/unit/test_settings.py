@@ -99,6 +99,11 @@ def test_values_from_text() -> None:
         (["--house", "x", "--interval-s", "0"], {}, "--interval-s: '0' won't do"),
         (["--house", "x"], {"MPC_HORIZON_HOURS": "0"}, "MPC_HORIZON_HOURS: '0' won't do"),
         (["--house", "x"], {"MPC_HORIZON_HOURS": "two days"}, "MPC_HORIZON_HOURS: 'two days' won't do"),
+        (
+            ["--house", "x"],
+            {"MPC_HORIZON_HOUR": "24"},
+            "MPC_HORIZON_HOUR: no such setting; did you mean MPC_HORIZON_HOURS",
+        ),
         (["--house", "../x"], {}, "--house"),
         (
             ["--house", "x"],

@@ -4,6 +4,7 @@ Elliptic curve keys (P-256), as every TLS library of the last ten years takes th
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -25,6 +26,11 @@ CRL_DAYS = 3650
 """A list that has run out would shut everybody out; a newer one replaces it at each change."""
 BACKDATED = timedelta(hours=1)
 """A house's clock may be late."""
+_NAME_MAX = 64
+"""Letters of a common name."""
+_HOST_MAX = 253
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"\A{_LABEL}(?:\.{_LABEL})*\Z", re.ASCII)
 
 
 class Revoked(NamedTuple):
@@ -37,7 +43,7 @@ class Revoked(NamedTuple):
 def new_authority(site: str, now: Instant) -> Identity:
     """A certificate authority of one's own."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"wattbus {site}")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"wattbus {site}"[:_NAME_MAX])])
     usage = _usage(key_cert_sign=True, crl_sign=True)
     builder = (
         _builder(name, name, key.public_key(), now, AUTHORITY_DAYS)
@@ -62,11 +68,14 @@ def server_identity(authority: Identity, hosts: Sequence[str], now: Instant) -> 
     """A broker's: the names and addresses by which clients call it.
 
     Raises:
-        CertificateError: no host at all.
+        CertificateError: no host at all, or what is none.
     """
     if not hosts:
         raise CertificateError("a broker's certificate needs the names or addresses clients call it by")
-    return _issue(authority, hosts[0], now, SERVER_DAYS, ExtendedKeyUsageOID.SERVER_AUTH, hosts)
+    for host in hosts:
+        if not _is_address(host) and (len(host) > _HOST_MAX or not _HOST.match(host)):
+            raise CertificateError(f"{host[:80]!r} is no name or address of a host, such as rabbit.example")
+    return _issue(authority, hosts[0][:_NAME_MAX], now, SERVER_DAYS, ExtendedKeyUsageOID.SERVER_AUTH, hosts)
 
 
 def revocation_list(authority: Identity, revoked: Iterable[Revoked], now: Instant) -> bytes:
@@ -154,10 +163,15 @@ def _usage(
 
 
 def _host(host: str) -> x509.GeneralName:
+    return x509.IPAddress(ipaddress.ip_address(host)) if _is_address(host) else x509.DNSName(host)
+
+
+def _is_address(host: str) -> bool:
     try:
-        return x509.IPAddress(ipaddress.ip_address(host))
+        ipaddress.ip_address(host)
     except ValueError:
-        return x509.DNSName(host)
+        return False
+    return "%" not in host  # a zone is of one machine, and may hold any letters
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

@@ -17,6 +17,8 @@ FOLDER = "brokers"
 """In the operator's folder; may be copied to the brokers as a whole, for no key of the authority is in it."""
 APPLY = "apply.toml"
 HIVEMQ = f"hivemq-{hivemq.FILE}"
+TRUST = "trust.p12"
+"""HiveMQ's trust store."""
 
 
 class NotToldError(RuntimeFaultError):
@@ -49,15 +51,16 @@ def write_files(register: Register, now: Instant) -> Path:
 
 
 def _files(register: Register, now: Instant) -> dict[str, bytes]:
-    users = register.users
+    users, authority = register.users, register.authority(now).certificate
     lists = mosquitto.files(users)
     return {
-        "ca.crt": register.authority(now).certificate,
+        "ca.crt": authority,
         "ca.crl": register.revocations(now),
         "rabbitmq.json": rabbitmq.definitions(users),
         "mosquitto.passwords": lists.passwords,
         "mosquitto.acl": lists.acl,
         HIVEMQ: hivemq.access_file(users),
+        TRUST: hivemq.trust_store(authority),
     }
 
 

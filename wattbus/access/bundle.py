@@ -10,8 +10,9 @@ from msgspec import Meta
 from contracts.errors import ContractError
 from contracts.ids import Id, check_id, refuse_case_twins, refuse_reserved
 from contracts.instant import Instant
-from runtime.errors import UsageError
+from runtime.errors import RuntimeFaultError, UsageError
 from wattbus.access.identity import Identity, check_holder, holder_of
+from wattbus.access.url import check_url
 
 BYTES_MAX = 100_000
 
@@ -36,9 +37,9 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     readings_url: Url
     """Of the brokers, with no user in it."""
     live_url: Url
-    login: Annotated[str, Meta(max_length=100)]
+    login: Annotated[str, Meta(pattern=r"\A(?:\{client\}|[A-Za-z0-9._-]){1,100}\Z")]
     """The user in an MQTT broker's URL; `{client}` in it stands for the client id."""
-    password: Annotated[str, Meta(max_length=200)]
+    password: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,200}\Z")]
     """Where a broker can't tell a house by its certificate."""
     authority: Pem
     certificate: Pem
@@ -102,8 +103,8 @@ def read_bundle(path: Path) -> Bundle:
         raise UsageError(f"{path}: no bundle: it is too large for one")
     try:
         bundle = msgspec.json.decode(content, type=Bundle)
-        _check_ids(bundle)
-    except (msgspec.DecodeError, ContractError, UnicodeDecodeError) as error:
+        _check(bundle)
+    except (msgspec.DecodeError, ContractError, UnicodeDecodeError, RuntimeFaultError) as error:
         # Its words name fields and positions, never what stands in them.
         raise UsageError(f"{path}: no bundle, or damaged on its way: {error}") from error
     if bundle.digest != _digest(bundle):
@@ -111,7 +112,7 @@ def read_bundle(path: Path) -> Bundle:
     return bundle
 
 
-def _check_ids(bundle: Bundle) -> None:
+def _check(bundle: Bundle) -> None:
     check_id(bundle.id, bundle.role)
     if bundle.role == "house":
         refuse_reserved(bundle.id)
@@ -119,6 +120,13 @@ def _check_ids(bundle: Bundle) -> None:
         for device in devices:
             check_id(device, what)
         refuse_case_twins(devices, what)
+    # As at enrolment: the digest tells damage, not who has made the bundle.
+    urls = {"readings_url": bundle.readings_url, "live_url": bundle.live_url}
+    named = {what: url for what, url in urls.items() if url}
+    if not named:
+        raise UsageError("it names no broker")
+    for what, url in named.items():
+        check_url(url, what)
 
 
 def _digest(bundle: Bundle) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from contracts.instant import Instant
 from runtime.store import replace_file
-from wattbus.access import mosquitto
+from wattbus.access import hivemq, mosquitto
 from wattbus.access.authority import server_identity
 from wattbus.access.brokers import Running, apply, running, write_files
 from wattbus.access.bundle import Bundle, encode_bundle
@@ -59,13 +59,17 @@ class Desk:
 
     def certify_broker(self, hosts: list[str]) -> list[str]:
         """Give a broker its certificate, for the names and addresses that clients call it by."""
-        identity = server_identity(self.register.authority(self._now), hosts, self._now)
+        authority = self.register.authority(self._now)
+        identity = server_identity(authority, hosts, self._now)
         folder = write_files(self.register, self._now)
         path = folder / f"{hosts[0]}.pem"
+        store = folder / f"{hosts[0]}.p12"
         replace_file(path, identity.pem, 0o600)
+        replace_file(store, hivemq.key_store(identity), 0o600)
         return [
             f"{path}: certificate and key of the broker called {', '.join(hosts)} (mode 0600)",
-            f"{folder}: all that the brokers read; docs/enrol.md shows where each wants it",
+            f"{store}: the same for HiveMQ",
+            *self._publish([]),
         ]
 
     def _bundle(self, wanted: Entry, issued: Issued) -> Bundle:

@@ -9,10 +9,10 @@ from contracts.ids import check_id, refuse_case_twins
 from runtime.errors import UsageError
 from runtime.flags import OneLineParser
 from wattbus.access.bundle import Device
-from wattbus.access.house_settings import check_url
 from wattbus.access.operator import parser_of, run
 from wattbus.access.records import ROLES, Brokers, Entry
 from wattbus.access.roles import SERVICES
+from wattbus.access.url import check_url
 
 if TYPE_CHECKING:
     from wattbus.access.desk import Desk
@@ -75,7 +75,7 @@ def _enroll(given: argparse.Namespace, desk: "Desk") -> list[str]:
     meters = _distinct(given.meter, "meter")
     pairs = [_device(text) for text in given.der]
     _distinct([der_id for der_id, _ in pairs], "DER")
-    brokers = _brokers(given, desk.register.brokers)
+    brokers = _brokers(given, desk.register.brokers_of(role))
     return desk.hand_out(Entry(role=role, id=name, meters=meters, ders=dict(pairs), brokers=brokers))
 
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from contracts.topics import DeliveryClass
 from wattbus.access.identity import CertificateError, Identity
 from wattbus.access.roles import Account, Users, checked
 
@@ -18,10 +19,14 @@ FILE = "access.txt"
 """In the extension's own folder; what changes there counts within two seconds."""
 _END = "end"
 """Its last line: a file that is cut short is not believed."""
+STORE_PASSWORD = "wattbus"  # noqa: S105
+"""Of the two stores: Java wants one, but what protects them is their file mode."""
 
 
 def access_file(users: Users) -> bytes:
-    """Who may do what: `user NAME`, then its `client`, `publish` and `subscribe` lines.
+    """Who may do what: `user NAME`, then its `client`, `publish`, `retain` and `subscribe` lines.
+
+    What it may `retain` it may publish too; a client id that ends in `*` stands for all that begin so.
 
     Raises:
         BadIdError: two accounts would be one client.
@@ -30,11 +35,8 @@ def access_file(users: Users) -> bytes:
     return "".join(f"{line}\n" for line in (*lines, _END)).encode()
 
 
-def key_store(server: Identity, password: str) -> bytes:
+def key_store(server: Identity) -> bytes:
     """The broker's certificate and key, for `<keystore>`: PKCS 12, which Java reads as its own.
-
-    Args:
-        password: as the configuration has it; it protects nothing that the file's mode does not.
 
     Raises:
         CertificateError: it is not a key of the site's authority.
@@ -44,19 +46,21 @@ def key_store(server: Identity, password: str) -> bytes:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise CertificateError("the broker's key is not one that wattbus made")
     return pkcs12.serialize_key_and_certificates(
-        b"broker", key, certificate, None, serialization.BestAvailableEncryption(password.encode())
+        b"broker", key, certificate, None, serialization.BestAvailableEncryption(STORE_PASSWORD.encode())
     )
 
 
-def trust_store(authority_certificate: bytes, password: str) -> bytes:
+def trust_store(authority_certificate: bytes) -> bytes:
     """Who vouches for the clients, for `<truststore>`."""
     authority = pkcs12.PKCS12Certificate(x509.load_pem_x509_certificate(authority_certificate), b"wattbus")
-    encryption = serialization.BestAvailableEncryption(password.encode())
+    encryption = serialization.BestAvailableEncryption(STORE_PASSWORD.encode())
     return pkcs12.serialize_java_truststore([authority], encryption)
 
 
 def _rules(account: Account) -> Iterator[str]:
     yield f"user {account.name}"
     yield from (f"client {session}" for session in account.sessions)
-    yield from dict.fromkeys(f"publish {topic.filter}" for topic in account.rights.publish)
+    for topic in dict.fromkeys(account.rights.publish):
+        # A command or a reading that is kept would come again to whoever subscribes later.
+        yield f"{'retain' if topic.delivery is DeliveryClass.STATE else 'publish'} {topic.filter}"
     yield from dict.fromkeys(f"subscribe {topic.filter}" for topic in account.rights.subscribes)

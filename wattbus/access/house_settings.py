@@ -1,106 +1,132 @@
 """An account's `wattbus.toml`: what the bundle says stands in it, and what people have added stays."""
 
-import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from runtime.errors import UsageError
 from wattbus.access.bundle import Bundle
+from wattbus.access.place import CA, CLIENT, Place
+from wattbus.access.toml_draft import Name, TomlDraft, TomlDraftError
 
-CA, CLIENT = "ca.crt", "client.pem"
+_PORT = re.compile(r"\A/dev/[A-Za-z0-9_.:/+-]{1,200}\Z")
 
 
-def check_url(url: str, what: str) -> None:
-    """Whether a broker's URL may stand in a bundle.
+class Settings(NamedTuple):
+    """What `wattbus.toml` is to say."""
+
+    text: str
+    shelved: list[str]
+    """Tables that are comments now: of devices that the bundle does not name."""
+    port: str
+    """Of a serial meter, such as `/dev/ttyUSB0`; empty: there is none."""
+
+
+def settings_of(bundle: Bundle, place: Place, present: str | None) -> Settings:
+    """What `wattbus.toml` is to say.
+
+    Args:
+        present: what it says now: its two URLs are replaced, what is missing is added, and tables of
+            devices that the bundle does not name become comments.
 
     Raises:
-        UsageError: it is not encrypted, or names a user: each account is its own.
+        UsageError: what is there is no TOML, or can't be changed line by line.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("amqps", "mqtts", "wss"):
+    head = (
+        f"# {bundle.account}: written by `wattbus install`. What you change stays: a later install replaces\n"
+        "# the two URLs, and adds what is missing. They hold a password: this file is its user's alone.\n"
+    )
+    try:
+        draft = TomlDraft(head if present is None else present)
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(
-            f"{what}: give amqps://HOST, mqtts://HOST or wss://HOST: an unencrypted link shows all"
-        )
-    if "@" in parts.netloc or not parts.hostname:
-        raise UsageError(f"{what}: give scheme://host[:port], without a user: each account is its own")
+            f"{place.toml}: not TOML: {error}: mend it, or remove it to have it written anew"
+        ) from error
+    try:
+        shelved = _shelve(draft, bundle)
+        _fill(draft, bundle, place)
+        text = draft.text()
+    except TomlDraftError as error:
+        raise UsageError(
+            f"{place.toml}: can't be changed here: {error}: write it so, or remove it to have it made anew"
+        ) from error
+    return Settings(text, shelved, _serial_port(draft, bundle, place))
 
 
-def with_identity(url: str, folder: Path, login: str, password: str) -> str:
+def with_identity(url: str, folder: Path, bundle: Bundle) -> str:
     """A broker's URL with who calls: RabbitMQ goes by the certificate alone, an MQTT broker may not."""
     parts = urlsplit(url)
     options = {**dict(parse_qsl(parts.query)), "ca": str(folder / CA), "cert": str(folder / CLIENT)}
-    netloc = parts.netloc if parts.scheme == "amqps" else f"{login}:{password}@{parts.netloc}"
+    netloc = parts.netloc
+    if parts.scheme == "amqps":
+        options["account"] = bundle.account
+    else:
+        netloc = f"{bundle.login}:{bundle.password}@{netloc}"
     return urlunsplit(parts._replace(netloc=netloc, query=urlencode(options, safe="/")))
 
 
-def settings_text(bundle: Bundle, folder: Path, data: Path, log: Path, present: str | None) -> str:
-    """What `wattbus.toml` says.
+def _fill(draft: TomlDraft, bundle: Bundle, place: Place) -> None:
+    for key, url in (("readings_url", bundle.readings_url), ("live_url", bundle.live_url)):
+        if url:
+            draft.put((), key, with_identity(url, place.settings, bundle))
+        else:
+            draft.take(key)
+    for name, keys in _wanted(bundle, place).items():
+        there = draft.table(*name)
+        for key, value in keys.items():
+            if key not in there:
+                draft.put(name, key, value)
+    if bundle.meters and draft.table("meter")["meter"] not in bundle.meters:
+        draft.put(("meter",), "meter", bundle.meters[0])
 
-    Args:
-        folder: where it and the certificates stand.
-        data: the state's folder.
-        log: the logs'.
-        present: what it says now; its two URLs are replaced then, and tables that are missing added.
 
-    Raises:
-        UsageError: what is there is no TOML.
-    """
-    urls = {
-        key: with_identity(url, folder, bundle.login, bundle.password)
-        for key, url in (("readings_url", bundle.readings_url), ("live_url", bundle.live_url))
-        if url
+def _wanted(bundle: Bundle, place: Place) -> dict[Name, dict[str, str | bool]]:
+    """What must be said in each table; a person may have said it otherwise."""
+    wanted: dict[Name, dict[str, str | bool]] = {
+        (): {"state_dir": str(place.state), "log_dir": str(place.log)}
     }
-    tables = _tables(bundle)
-    if present is not None:
-        return _renewed(present, urls, tables, folder / "wattbus.toml")
-    lines = [
-        f"# {bundle.account}: written by `wattbus install`. What you change stays: a later install replaces",
-        "# the two URLs, and adds what is missing. They hold a password: this file is its owner's alone.",
-        *(f"{key} = {json.dumps(url)}" for key, url in urls.items()),
-        f"state_dir = {json.dumps(str(data))}",
-        f"log_dir = {json.dumps(str(log))}",
-    ]
-    return "\n".join([*lines, "", *tables.values()])
-
-
-def _tables(bundle: Bundle) -> dict[str, str]:
-    """Each table that the bundle's devices need, by its name."""
-    wanted: dict[str, list[str]] = {}
+    if bundle.account == "service.recorder":
+        wanted["recorder",] = {"data_dir": str(place.state / "DATA")}
+    if bundle.account == "service.home-assistant":
+        wanted["home_assistant",] = {"enabled": True}  # whoever installs it wants it
     if bundle.meters:
-        wanted["meter"] = [f'house = "{bundle.id}"', f'meter = "{bundle.meters[0]}"']
+        wanted["meter",] = {"house": bundle.id, "meter": bundle.meters[0]}
     if bundle.ders:
-        wanted["der_controller"] = [f'house = "{bundle.id}"']
+        wanted["der_controller",] = {"house": bundle.id}
     for der_id, device in bundle.ders.items():
-        wanted[f"der_controller.devices.{der_id}"] = [f'type = "{device}"']
-    return {name: "\n".join([f"[{name}]", *lines, ""]) for name, lines in wanted.items()}
+        wanted["der_controller", "devices", der_id] = {"type": device}
+    return wanted
 
 
-def _renewed(present: str, urls: dict[str, str], tables: dict[str, str], path: Path) -> str:
-    try:
-        document = tomllib.loads(present)
-    except tomllib.TOMLDecodeError as error:
+def _shelve(draft: TomlDraft, bundle: Bundle) -> list[str]:
+    """Put aside what is of devices that the bundle does not name: the brokers know them no more."""
+    if bundle.role != "house":
+        return []
+    gone: list[Name] = []
+    for above in ((), ("house", bundle.id)):
+        if not bundle.meters:
+            gone.append((*above, "meter"))
+        if not bundle.ders:
+            gone.append((*above, "der_controller"))
+        devices = (*above, "der_controller", "devices")
+        gone += [(*devices, der_id) for der_id in draft.table(*devices) if der_id not in bundle.ders]
+    shelved: list[str] = []
+    for name in gone:
+        if draft.table(*name):  # and has not gone with the table it was in
+            draft.shelve(*name)
+            shelved.append(".".join(name))
+    return shelved
+
+
+def _serial_port(draft: TomlDraft, bundle: Bundle, place: Place) -> str:
+    meter = {**draft.table("meter"), **draft.table("house", bundle.id, "meter")}
+    port = str(meter.get("device", ""))
+    if meter.get("source") != "dsmr" or not port.startswith("/dev/"):
+        return ""
+    if not _PORT.match(port) or ".." in port:
         raise UsageError(
-            f"{path}: not TOML: {error}: mend it, or remove it to have it written anew"
-        ) from error
-    first = re.search(r"^\[", present, re.MULTILINE)
-    head, rest = (present[: first.start()], present[first.start() :]) if first else (present, "")
-    for key, url in urls.items():
-        line = f"{key} = {json.dumps(url)}\n"
-        # Doubled: a backslash means something in what is put in.
-        head, found = re.subn(rf"^{key}\s*=.*\n", line.replace("\\", r"\\"), head, flags=re.MULTILINE)
-        if not found:
-            head = line + head
-    missing = [text for name, text in tables.items() if not _has(document, name)]
-    return "\n".join([head + rest, *missing])
-
-
-def _has(document: dict[str, Any], name: str) -> bool:
-    table: Any = document
-    for part in name.split("."):
-        if not isinstance(table, dict) or part not in table:
-            return False
-        table = table[part]
-    return True
+            f"{place.toml}: meter.device {port[:80]!r} is no serial port: write it as /dev/ttyUSB0"
+        )
+    return port

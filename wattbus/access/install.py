@@ -5,42 +5,33 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from contracts.errors import ContractError
-from contracts.ids import check_id
 from runtime.clock import SystemClock
 from runtime.errors import RuntimeFaultError, StoreError, UsageError
 from runtime.flags import OneLineParser
-from runtime.store import replace_file
 from wattbus.access.bundle import Bundle, read_bundle
-from wattbus.access.house_settings import CA, CLIENT, settings_text
+from wattbus.access.house_settings import Settings, settings_of
 from wattbus.access.identity import CertificateError, holder_of
-from wattbus.access.unit import Part, parts_of, unit_text
+from wattbus.access.place import CA, CLIENT, Owner, Place, make_folder, put_file, read_file
+from wattbus.access.unit import Part, is_of, parts_of, unit_text
 
 ROOT = Path("/")
 SYSTEMCTL = "/usr/bin/systemctl"
 USERADD = "/usr/sbin/useradd"
 
 
-class Place(NamedTuple):
-    """Where an account lives on a machine."""
+class Units(NamedTuple):
+    """The systemd units of a place."""
 
-    root: Path
-    name: str
-    """Of its folders: a house's id, else its account."""
-
-    @property
-    def settings(self) -> Path:
-        """Its settings and certificates."""
-        return self.root / "etc/wattbus" / self.name
-
-    @property
-    def units(self) -> Path:
-        """Where systemd looks for units of the machine's own."""
-        return self.root / "etc/systemd/system"
+    parts: list[Part]
+    """What the bundle wants to run."""
+    left_over: list[Path]
+    """Of devices that the bundle does not name."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,36 +50,47 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="write below this folder, to look or to try [/]",
     )
-    parser.add_argument(
-        "--user", default="wattbus", metavar="USER", help="who runs the services; made if missing [wattbus]"
-    )
     parser.add_argument("--start", action="store_true", help="start the services too, or start them anew")
     given = parser.parse_args(argv)
     try:
-        return _install(given)
+        with _usual_umask():
+            return _install(given)
     except (RuntimeFaultError, ContractError) as error:
         sys.stderr.write(f"wattbus install: {error}\n")
         return error.exit_code if isinstance(error, RuntimeFaultError) else UsageError.exit_code
+
+
+@contextmanager
+def _usual_umask() -> Iterator[None]:
+    """Whatever root's is: the folders above ours are for all to pass, and what is secret says so itself."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _install(given: argparse.Namespace) -> int:
     root = given.root.absolute()
     if given.start and root != ROOT:
         raise UsageError("--start goes without --root: what stands in another folder is not this machine's")
-    check_id(given.user, "user")
     bundle = read_bundle(given.bundle)
     bundle.check(SystemClock().now())
     place = Place(root, bundle.name)
+    # All that can be refused is looked at before anything is written.
     _refuse_another(bundle, place)
-    owner = _owner(given.user) if root == ROOT else None
-    parts = parts_of(bundle)
-    changed = _write_settings(bundle, place, owner)
-    changed |= _write_units(parts, place, given.user)
+    settings = settings_of(bundle, place, _present(place.toml))
+    units = _units(bundle, place)
+    owner = _owner(place.user) if root == ROOT else None
+    changed = _write_files(bundle, place, settings, owner)
+    changed |= _write_units(units, place, settings.port)
+    _remove(units.left_over, has_systemd=root == ROOT)
     _tell(bundle, place, changed=changed)
+    _tell_gone(place, settings, units)
     if given.start:
-        _start(parts)
+        _start(units.parts)
     else:
-        _tell_next(parts)
+        _tell_next(units.parts)
     sys.stdout.write(f"now remove {given.bundle}: it holds the private key\n")
     return 0
 
@@ -97,66 +99,80 @@ def _refuse_another(bundle: Bundle, place: Place) -> None:
     """Whether what stands here already may give way to this bundle.
 
     Raises:
-        CertificateError: it is of another authority, or a newer one.
+        CertificateError: it is of another authority, of another account, or a newer one.
     """
     ca, client = place.settings / CA, place.settings / CLIENT
-    present = _read(ca)
+    present = read_file(ca)
     if present is None:
         return
     if present != bundle.authority.encode():
         raise CertificateError(
             f"{ca} is another authority's: if {bundle.id} is now of another site, remove {place.settings}"
         )
-    pem = _read(client)
+    pem = read_file(client)
     if pem is None:
         return
     try:
         user = holder_of(present, pem).account
     except CertificateError:
         return  # damaged: this bundle mends it
-    number = int(user.removeprefix(bundle.account).removeprefix(".") or 1)
-    if number > bundle.number:
+    account, number = ".".join(user.split(".")[:2]), user.split(".")[2:] or ["1"]
+    if account != bundle.account:
+        raise CertificateError(f"{client} is {user}'s, not {bundle.account}'s: remove {place.settings}")
+    if int(number[0]) > bundle.number:
         raise CertificateError(f"{client} is newer than this bundle: {user} is there, this is {bundle.user}")
 
 
-def _write_settings(bundle: Bundle, place: Place, owner: tuple[int, int] | None) -> bool:
+def _units(bundle: Bundle, place: Place) -> Units:
+    """The units that a bundle wants, and those of this place that it does not.
+
+    Raises:
+        UsageError: a unit of that name is another account's.
+    """
+    parts = parts_of(bundle)
+    wanted = {place.units / part.unit for part in parts}
+    ours: set[Path] = set()
+    for path in sorted({*place.units.glob("wattbus-*.service"), *wanted}):
+        text = _present(path)
+        if text is None:
+            continue
+        if is_of(text, place):
+            ours.add(path)
+        elif path in wanted:
+            raise UsageError(f"{path} is not {bundle.account}'s: remove it, or rename the house or the meter")
+    return Units(parts, sorted(ours - wanted))
+
+
+def _write_files(bundle: Bundle, place: Place, settings: Settings, owner: Owner | None) -> bool:
     """Returns whether something is different now."""
-    folder = place.settings
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        folder.chmod(0o700)
-        if owner is not None:
-            os.chown(folder, *owner)
-    except OSError as error:
-        raise StoreError(f"{folder}: can't be made: {error.strerror}; run it with sudo") from error
-    path = folder / "wattbus.toml"
-    present = _read(path)
-    data, log = place.root / "var/lib/wattbus" / place.name, place.root / "var/log/wattbus" / place.name
-    text = settings_text(bundle, folder, data, log, None if present is None else _decoded(present, path))
+    make_folder(place.settings, owner)
     # The authority first: what is new is believed before it is used.
     wanted = {
-        folder / CA: bundle.authority.encode(),
-        folder / CLIENT: bundle.identity.pem,
-        path: text.encode(),
+        place.settings / CA: bundle.authority.encode(),
+        place.settings / CLIENT: bundle.identity.pem,
+        place.toml: settings.text.encode(),
     }
-    changed = False
-    for file, content in wanted.items():
-        if _read(file) != content:
-            replace_file(file, content, 0o600, owner)
-            changed = True
-    return changed
+    changed = [put_file(path, content, 0o600, owner) for path, content in wanted.items()]
+    return any(changed)
 
 
-def _write_units(parts: list[Part], place: Place, user: str) -> bool:
-    changed = False
-    for part in parts:
-        unit = place.units / part.unit
-        text = unit_text(part, place.settings / "wattbus.toml", f"wattbus/{place.name}", user).encode()
-        if _read(unit) != text:
-            replace_file(unit, text, 0o644)
-            changed = True
-    return changed
+def _write_units(units: Units, place: Place, port: str) -> bool:
+    """Returns whether something is different now."""
+    texts = {place.units / part.unit: unit_text(part, place, port) for part in units.parts}
+    changed = [put_file(path, text.encode(), 0o644) for path, text in texts.items()]
+    return any(changed)
+
+
+def _remove(units: list[Path], *, has_systemd: bool) -> None:
+    for unit in units:
+        if has_systemd:
+            _call([SYSTEMCTL, "disable", "--now", unit.name])
+        try:
+            unit.unlink()
+        except OSError as error:
+            raise StoreError(f"{unit}: can't be removed: {error.strerror}") from error
+    if units and has_systemd:
+        _call([SYSTEMCTL, "daemon-reload"])
 
 
 def _tell(bundle: Bundle, place: Place, *, changed: bool) -> None:
@@ -169,6 +185,13 @@ def _tell(bundle: Bundle, place: Place, *, changed: bool) -> None:
     )
 
 
+def _tell_gone(place: Place, settings: Settings, units: Units) -> None:
+    for unit in units.left_over:
+        sys.stdout.write(f"stopped and removed: {unit}: the bundle has no such device\n")
+    for table in settings.shelved:
+        sys.stdout.write(f"{place.toml}: [{table}] is a comment now: the bundle has no such device\n")
+
+
 def _tell_next(parts: list[Part]) -> None:
     units = " ".join(part.unit for part in parts)
     if units:
@@ -179,13 +202,15 @@ def _tell_next(parts: list[Part]) -> None:
 
 def _start(parts: list[Part]) -> None:
     units = [part.unit for part in parts]
+    if not units:
+        return
     # Anew also where nothing has changed just now: an earlier install may not have started them.
     for words in (["daemon-reload"], ["enable", *units], ["restart", *units]):
         _call([SYSTEMCTL, *words])
     sys.stdout.write(f"started: {' '.join(units)}; look in with: journalctl -f -u 'wattbus-*'\n")
 
 
-def _owner(user: str) -> tuple[int, int]:
+def _owner(user: str) -> Owner:
     """The user's numbers; made first if there is none of that name."""
     if os.geteuid() != 0:
         raise UsageError(
@@ -194,29 +219,27 @@ def _owner(user: str) -> tuple[int, int]:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        _call([USERADD, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "--", user])
+        _call([USERADD, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", user])
         entry = pwd.getpwnam(user)
-    return entry.pw_uid, entry.pw_gid
+    return Owner(entry.pw_uid, entry.pw_gid)
 
 
 def _call(command: list[str]) -> None:
     try:
-        subprocess.run(command, check=True)  # noqa: S603 - our own words, and a user's name after `--`
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise RuntimeFaultError(f"{' '.join(command)}: {error}") from error
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
+        done = subprocess.run(command, check=False)  # noqa: S603 - our own words, and names of checked ids
     except OSError as error:
-        raise StoreError(f"{path}: can't be read: {error.strerror}; run it with sudo") from error
+        raise RuntimeFaultError(f"{command[0]}: can't be run: {error.strerror}") from error
+    if done.returncode:
+        raise RuntimeFaultError(f"`{' '.join(command)}` ended with {done.returncode}: it has said why")
 
 
-def _decoded(content: bytes, path: Path) -> str:
+def _present(path: Path) -> str | None:
+    content = read_file(path)
     try:
-        return content.decode()
+        return None if content is None else content.decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8: remove it to have it written anew") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,6 +15,9 @@ from typing import NamedTuple
 from runtime.errors import RuntimeFaultError
 from wattbus.access.roles import Account, Users, checked
 
+_FIRST_PID = 2
+"""Less stands for more than one process, or for the first of all."""
+
 
 class ReloadError(RuntimeFaultError):
     """Mosquitto could not be told that its files have changed; exit code 1."""
@@ -48,9 +51,13 @@ def files(users: Users) -> Files:
 def login(account: Account) -> str:
     """The user in an account's URL, in which the transport puts the client id in its place.
 
+    A tool's client id is not known beforehand: it logs in by its account's name, one at a time.
+
     A durable reader's name never changes, or its session would not be found again: of its identities the
     newest counts alone, while a house's first, second, ... count side by side.
     """
+    if account.is_tool:
+        return account.name
     return "{client}" + ("" if account.rights.reads else account.name.removeprefix(account.owner))
 
 
@@ -69,7 +76,11 @@ def reload(pid_file: Path) -> None:
         ReloadError: it can't be told.
     """
     try:
-        os.kill(int(pid_file.read_text()), signal.SIGHUP)
+        pid = int(pid_file.read_text())
+        # The file is Mosquitto's user's, and we may be root: no other process is to be told.
+        if pid < _FIRST_PID or not Path(f"/proc/{pid}/comm").read_text().startswith("mosquitto"):
+            raise ReloadError(f"{pid_file}: {pid} is no mosquitto: send it SIGHUP yourself")
+        os.kill(pid, signal.SIGHUP)
     except (OSError, ValueError) as error:
         raise ReloadError(f"{pid_file}: Mosquitto can't be told: {error}; send it SIGHUP yourself") from error
 

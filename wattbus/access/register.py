@@ -70,11 +70,11 @@ class Register:
         """The accounts that count, by name."""
         return self._content.entries
 
-    @property
-    def brokers(self) -> Brokers:
-        """Where the account that came last finds the brokers."""
+    def brokers_of(self, role: str) -> Brokers:
+        """Where the account that came last finds the brokers; one of this role, if there is any."""
         entries = list(self._content.entries.values())
-        return entries[-1].brokers if entries else Brokers()
+        found = [entry for entry in entries if entry.role == role] or entries
+        return found[-1].brokers if found else Brokers()
 
     def entry(self, account: str) -> Entry:
         """One account's.

@@ -11,6 +11,7 @@ from contracts import topics
 from contracts.errors import BadIdError
 from contracts.ids import check_id, refuse_reserved
 from contracts.topics import SITE, TOPICS, DeliveryClass, Topic
+from home_assistant.messages import CONFIGS, STATES
 from wattbus.access.password import Verifier
 
 Topics = tuple[Topic[Any], ...]
@@ -18,12 +19,18 @@ Users = Iterable[tuple["Account", Verifier]]
 """Whom the brokers let in, and what tells their passwords."""
 
 READINGS: Topics = tuple(topic for topic in TOPICS if topic.delivery is DeliveryClass.READING)
-LOOKED_AT: Topics = tuple(topic for topic in TOPICS if topic is not topics.STATE_GET)
+LOOKED_AT: Topics = (*(topic for topic in TOPICS if topic is not topics.STATE_GET), CONFIGS, STATES)
 """Everything that is there to be seen."""
+ASKED = topics.STATE_GET.of(house=SITE)
+"""Where a broker that keeps no states is asked for them: their owners answer."""
 
 _ID = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 NAME = re.compile(rf"\A(house|service|plant|dashboard|operator)\.{_ID}(\.[1-9][0-9]{{0,8}})?\Z", re.ASCII)
 """Of an account's user."""
+NAME_MAX = 58
+"""Letters of an account's name: with `.99999` behind it, it is a certificate's common name, of at most 64."""
+METER_MAX = 58
+"""Letters of a meter's id: the source of its alerts is `meter-ID`, which is an id too."""
 _SESSION = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,199}\Z", re.ASCII)
 
 BRIDGE = "bridge"
@@ -33,6 +40,8 @@ QUEUES: dict[str, Topics] = {
     BRIDGE: READINGS,
 }
 """What each durable reader keeps."""
+TOOLS = ("replay", "quarantine")
+"""Of the services, the commands that a person gives: nothing runs them all the time."""
 
 
 class Rights(NamedTuple):
@@ -55,20 +64,34 @@ class Account(NamedTuple):
 
     name: str
     """Its user at the brokers and its certificate's common name: `house.house-d`, or `house.house-d.2`."""
-    role: str
     clients: tuple[str, ...]
-    """The client ids it connects with; nobody else may."""
+    """The client ids it connects with; nobody else may. One that ends in `*` stands for all that begin so."""
     rights: Rights
 
     @property
     def owner(self) -> str:
         """The account of which this is the first identity, the second, ..."""
-        return ".".join(self.name.split(".")[:2])
+        return owner_of(self.name)
+
+    @property
+    def is_tool(self) -> bool:
+        """Whether its programs choose their client ids themselves."""
+        return any(client.endswith("*") for client in self.clients)
 
     @property
     def sessions(self) -> tuple[str, ...]:
         """Its MQTT client ids: a durable reader's session has one of its own."""
         return (*self.clients, *(f"wattbus-{durable}" for durable in self.rights.reads))
+
+
+def owner_of(user: str) -> str:
+    """The account whose user this is: `house.house-d` of `house.house-d.2`."""
+    return ".".join(user.split(".")[:2])
+
+
+def check_client(user: str) -> str:
+    """The client id of an account's `wattbus check`."""
+    return f"check-{owner_of(user).replace('.', '-')}"
 
 
 class Devices(NamedTuple):
@@ -85,13 +108,14 @@ def house_account(house: str, devices: Devices) -> Account:
         BadIdError: the house or a device is no id, or a reserved one.
     """
     refuse_reserved(check_id(house, "house"))
-    # It answers who asks for its states, and `wattbus check` asks for one.
-    publish: list[Topic[Any]] = [topics.STATE_GET.of(house=house)]
-    hear: list[Topic[Any]] = [topics.STATE_GET]
+    publish: list[Topic[Any]] = [_tried(house)]
+    hear: list[Topic[Any]] = [ASKED, _tried(house)]
     for meter in devices.meters:
+        if len(meter) > METER_MAX:
+            raise BadIdError(f"meter {meter[:40]!r}...: a meter's name has at most {METER_MAX} letters")
         publish += [
             topics.METER_READING.of(house=house, meter=meter),
-            topics.ALERT.of(house=house, source=f"meter-{meter}"[:64]),
+            topics.ALERT.of(house=house, source=f"meter-{meter}"),
             _status(house, "meter", meter),
         ]
         hear.append(topics.PV_READING.of(house=house, meter=meter))
@@ -106,7 +130,7 @@ def house_account(house: str, devices: Devices) -> Account:
         clients.append(f"der-controller-{house}")
         publish.append(_status(house, "controller", "der"))
         hear.append(topics.DER_COMMAND.of(house=house))  # one subscription for all its devices
-    return Account(f"house.{house}", "house", tuple(clients), Rights(tuple(publish), tuple(hear)))
+    return _account("house", house, clients, Rights(tuple(publish), tuple(hear)))
 
 
 def service_account(service: str) -> Account:
@@ -115,8 +139,8 @@ def service_account(service: str) -> Account:
     Raises:
         KeyError: no such service.
     """
-    client = "orchestrator-main" if service == "orchestrator" else service
-    return Account(f"service.{service}", service, (client,), SERVICES[service]())
+    client = {"orchestrator": "orchestrator-main", "replay": "replay-*"}.get(service, service)
+    return _account("service", service, [client], SERVICES[service]())
 
 
 def plant_account(plant: str) -> Account:
@@ -130,9 +154,10 @@ def plant_account(plant: str) -> Account:
         topics.PLANT_READING.of(house=plant),
         topics.ALERT.of(house=plant, source="plant-poller"),
         *(_status(plant, "plant", device) for device in ("main", "poller")),
+        _tried(plant),
     )
-    clients = (f"plant-{plant}", f"plant-poller-{plant}")
-    return Account(f"plant.{plant}", "plant", clients, Rights(publish, (topics.STATE_GET,)))
+    clients = [f"plant-{plant}", f"plant-poller-{plant}"]
+    return _account("plant", plant, clients, Rights(publish, (ASKED, _tried(plant))))
 
 
 def viewer_account(name: str) -> Account:
@@ -141,8 +166,7 @@ def viewer_account(name: str) -> Account:
     Raises:
         BadIdError: the name is no id.
     """
-    check_id(name, "dashboard")
-    return Account(f"dashboard.{name}", "dashboard", (f"dashboard-{name}",), _VIEWER)
+    return _account("dashboard", check_id(name, "dashboard"), ["*"], _VIEWER)
 
 
 def operator_account(user: str) -> Account:
@@ -153,7 +177,7 @@ def operator_account(user: str) -> Account:
     """
     ask = topics.OPERATOR_REQUEST.of(user=check_id(user, "user"))
     rights = _VIEWER._replace(publish=(*_VIEWER.publish, ask))
-    return Account(f"operator.{user}", "operator", (f"operator-{user}",), rights)
+    return _account("operator", user, ["*"], rights)
 
 
 def checked(accounts: Iterable[Account]) -> list[Account]:
@@ -169,7 +193,7 @@ def checked(accounts: Iterable[Account]) -> list[Account]:
         _refuse_strange(account)
         for session in account.sessions:
             owner = owners.setdefault(session, account.owner)
-            if owner != account.owner:
+            if owner != account.owner and not session.endswith("*"):
                 raise BadIdError(
                     f"{owner} and {account.owner} would both connect as {session}: rename a house or a device"
                 )
@@ -179,8 +203,10 @@ def checked(accounts: Iterable[Account]) -> list[Account]:
 def _refuse_strange(account: Account) -> None:
     if not NAME.match(account.name):
         raise BadIdError(f"{account.name[:80]!r} is no account's name: write role.ID or role.ID.NUMBER")
+    if len(account.owner) > NAME_MAX:
+        raise BadIdError(f"{account.owner[:40]}...: too long by {len(account.owner) - NAME_MAX} letters")
     for session in account.sessions:
-        if not _SESSION.match(session):
+        if session != "*" and not _SESSION.match(session.removesuffix("*")):
             raise BadIdError(f"{account.name}: {session[:80]!r} is no client id")
     for topic in (*account.rights.publish, *account.rights.subscribes):
         for level in topic.levels:
@@ -188,20 +214,29 @@ def _refuse_strange(account: Account) -> None:
                 check_id(level, "topic level")
 
 
+def _account(role: str, name: str, clients: list[str], rights: Rights) -> Account:
+    account = f"{role}.{name}"
+    return Account(account, (*clients, check_client(account)), rights)
+
+
+def _tried(house: str) -> Topic[Any]:
+    """Where `wattbus check` publishes to itself."""
+    return topics.STATE_GET.of(house=house, client="check")
+
+
 def _status(house: str, kind: str, device: str) -> Topic[Any]:
     return topics.STATUS.of(house=house, device=device, **{"class": kind})
 
 
-_VIEWER = Rights(
-    (_status(SITE, "dashboard", "main"), topics.STATE_GET.of(house=SITE)), (*LOOKED_AT, topics.STATE_GET)
-)
+_VIEWER = Rights((_status(SITE, "dashboard", "main"), ASKED), (*LOOKED_AT, ASKED))
 """Everything, and that it is there itself: whatever stands on the page, nobody obeys it."""
 
 
 def _service(name: str, publish: Topics = (), hear: Topics = (), reads: tuple[str, ...] = ()) -> Rights:
     """With what every service does: it says that it is there, and asks for states and gives its own."""
-    own = (_status(SITE, name, "main"), topics.STATE_GET.of(house=SITE, client=name))
-    return Rights((*own, *publish), (topics.STATE_GET, *hear), reads)
+    asks = topics.STATE_GET.of(house=SITE, client=name)
+    own = (_status(SITE, name.replace("-", "_"), "main"), asks, _tried(SITE))
+    return Rights((*own, *publish), (ASKED, *hear), reads)
 
 
 SERVICES: dict[str, Callable[[], Rights]] = {
@@ -247,4 +282,12 @@ SERVICES: dict[str, Callable[[], Rights]] = {
         reads=(topics.RECORDER,),
     ),
     BRIDGE: lambda: _service(BRIDGE, publish=READINGS, reads=(BRIDGE,)),
+    "home-assistant": lambda: _service(
+        "home-assistant",
+        publish=(CONFIGS, STATES),
+        hear=(topics.SNAPSHOT, topics.DER_TELEMETRY, topics.DECISION, topics.PRICE),
+    ),
+    # No broker sees that what it publishes is marked as historical.
+    "replay": lambda: _service("replay", publish=(topics.METER_READING, topics.PV_READING)),
+    "quarantine": lambda: Rights((_tried(SITE), *READINGS), (ASKED,)),
 }

@@ -1,16 +1,26 @@
 """The systemd units of what an account runs: they come back after anything, and may do nothing else."""
 
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
 from wattbus.access.bundle import Bundle
+from wattbus.access.place import Place
+from wattbus.access.roles import TOOLS
 
 WATCHDOG_S = 60
 """An event loop that stood still for so long is killed and started anew."""
 RESTART_S = 5
-HOUSE_MB, SERVICE_MB = 128, 1024
-"""A meter takes about 45 MB; a plan of many houses several hundred."""
+
+
+class Limits(NamedTuple):
+    """What a process may use of the machine."""
+
+    memory_mb: int
+    tasks: int
+
+
+HOUSE, SERVICE = Limits(128, 64), Limits(1024, 512)
+"""A meter takes about 45 MB; a plan of many houses several hundred, and a thread for each core."""
 
 
 class Part(NamedTuple):
@@ -19,7 +29,7 @@ class Part(NamedTuple):
     name: str
     """Of its unit, without `wattbus-` and `.service`."""
     arguments: tuple[str, ...]
-    memory_mb: int
+    limits: Limits
 
     @property
     def unit(self) -> str:
@@ -28,46 +38,53 @@ class Part(NamedTuple):
 
 
 def parts_of(bundle: Bundle) -> list[Part]:
-    """The processes an account runs; a person's runs none."""
+    """The processes an account runs; a person's, or a command's, runs none."""
     name = bundle.id
     match bundle.role:
         case "house":
             parts = [
-                Part(f"meter-{name}-{meter}", ("meter", "--meter", meter), HOUSE_MB)
-                for meter in bundle.meters
+                Part(f"meter-{name}-{meter}", ("meter", "--meter", meter), HOUSE) for meter in bundle.meters
             ]
             if bundle.ders:
-                parts.append(Part(f"der-controller-{name}", ("der-controller",), HOUSE_MB))
+                parts.append(Part(f"der-controller-{name}", ("der-controller",), HOUSE))
             return parts
-        case "service":
-            return [Part(name, (name,), SERVICE_MB)]
+        case "service" if name not in TOOLS:
+            return [Part(name, (name,), SERVICE)]
         case "plant":
-            return [Part(f"plant-poller-{name}", ("plant-poller",), HOUSE_MB)]
+            return [Part(f"plant-poller-{name}", ("plant-poller",), HOUSE)]
         case _:
             return []
 
 
-def unit_text(part: Part, config: Path, folder: str, user: str) -> str:
+def unit_text(part: Part, place: Place, port: str) -> str:
     """The unit of one process.
 
     Args:
-        config: its wattbus.toml.
-        folder: of its state and logs, below /var/lib and /var/log.
-        user: whom it runs as.
+        place: where its account lives.
+        port: a serial port that it may open; empty: none.
     """
-    command = (sys.executable, "-m", "wattbus", *part.arguments, "--config", str(config))
+    # -P: nothing that is written into a folder is imported in Python's place.
+    command = (sys.executable, "-P", "-m", "wattbus", *part.arguments, "--config", str(place.toml))
     homes = ("/home/", "/root/", "/run/user/")
     return UNIT.format(
         what=" ".join(part.arguments),
         command=" ".join(map(_quoted, command)),
-        folder=folder,
-        user=user,
-        memory=part.memory_mb,
+        here=str(place.settings).replace("%", "%%"),
+        folder=f"wattbus/{place.name}",
+        user=place.user,
+        memory=part.limits.memory_mb,
+        tasks=part.limits.tasks,
         # Only where Python itself stands in a home must homes be seen.
         home="read-only" if sys.executable.startswith(homes) else "yes",
+        devices=SERIAL.format(port=port) if port and part.arguments[0] == "meter" else "PrivateDevices=yes",
         watchdog=WATCHDOG_S,
         restart=RESTART_S,
     )
+
+
+def is_of(text: str, place: Place) -> bool:
+    """Whether a unit is one of this place's."""
+    return f'"--config" {_quoted(str(place.toml))}\n' in text
 
 
 def _quoted(argument: str) -> str:
@@ -76,6 +93,10 @@ def _quoted(argument: str) -> str:
     return f'"{escaped}"'
 
 
+SERIAL = """\
+DevicePolicy=closed
+DeviceAllow={port} rw
+SupplementaryGroups=dialout"""
 UNIT = """\
 # Written by `wattbus install`; changes of yours belong into `systemctl edit`.
 [Unit]
@@ -96,9 +117,10 @@ StateDirectory={folder}
 StateDirectoryMode=0700
 LogsDirectory={folder}
 LogsDirectoryMode=0700
-WorkingDirectory=/var/lib/{folder}
+WorkingDirectory={here}
 MemoryMax={memory}M
-TasksMax=64
+MemorySwapMax=0
+TasksMax={tasks}
 LimitCORE=0
 
 NoNewPrivileges=yes
@@ -107,7 +129,7 @@ AmbientCapabilities=
 ProtectSystem=strict
 ProtectHome={home}
 PrivateTmp=yes
-PrivateDevices=yes
+{devices}
 PrivateUsers=yes
 ProtectClock=yes
 ProtectControlGroups=yes

@@ -143,9 +143,9 @@ def _until(series: Series, end: Instant) -> Series:
 
 
 def _gap_h(series: Series, start: Instant, end: Instant) -> float:
-    """What lies between two values further apart than two usual steps [h]."""
-    usual_ms = series.step_s * 1000
+    """What lies between two values further apart than two usual steps [h]; the usual one is the median."""
     steps = np.diff(np.append(series.times_ms, series.end_ms))
+    usual_ms = float(np.median(steps))
     inside = (np.asarray(series.times_ms) >= start.unix_ms) & (np.asarray(series.times_ms) < end.unix_ms)
     gaps = np.where(inside & (steps > 2 * usual_ms), steps - usual_ms, 0.0)
     return float(gaps.sum() / 3.6e6)

@@ -1,7 +1,7 @@
 """A backtest from its options to its files."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from runtime.errors import RuntimeFaultError
-from wattbus.backtest.case import Case
+from wattbus.backtest.case import TITLES, Case
 from wattbus.backtest.charts import Shown
 from wattbus.backtest.options import Options
 from wattbus.backtest.parallel import Outcome, Task, run_all
@@ -49,21 +49,28 @@ def _run(plan: Plan, options: Options) -> tuple[Results, list[Shown]]:
     weekly = [Task(case, "mpc") for pair in plan.weeks for case in pair]
     with _progress(len(tasks) + len(weekly)) as done:
         outcomes = run_all([*tasks, *weekly], options.jobs, options.scheduler, done)
-    weeks, failures = {}, list(plan.failures)
+    failures = [*plan.failures, *_failures([*tasks, *weekly], outcomes)]
+    weeks = {}
     for i, (coarse, _) in enumerate(plan.weeks):
         first = len(tasks) + 2 * i
         weeks[coarse.house] = _week(coarse, outcomes[first], outcomes[first + 1])
     houses, shown = list[House](), list[Shown]()
     for i, case in enumerate(plan.cases):
         own = outcomes[i * len(options.policies) : (i + 1) * len(options.policies)]
-        if why := next((outcome.why for outcome in own if outcome.why), ""):
-            failures.append(Failure(case.name, why))
-            continue
-        figures = [outcome.figures for outcome in own if outcome.figures is not None]
-        houses.append(house_of(case, figures, weeks.get(case.house)))
-        flows = {one.policy: outcome.flows for one, outcome in zip(figures, own, strict=True)}
-        shown.append(Shown(case, {policy: flow for policy, flow in flows.items() if flow is not None}))
+        if figures := [outcome.figures for outcome in own if outcome.figures is not None]:
+            houses.append(house_of(case, figures, weeks.get(case.house)))
+            flows = zip(options.policies, (outcome.flows for outcome in own), strict=True)
+            shown.append(Shown(case, {policy: flow for policy, flow in flows if flow is not None}))
     return results_of(houses, failures), shown
+
+
+def _failures(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> list[Failure]:
+    """The policies that came to nothing; the others of their house did not."""
+    return [
+        Failure(case.name, policy, f"{case.name}: {TITLES[policy]}: {outcome.why}")
+        for (case, policy), outcome in zip(tasks, outcomes, strict=True)
+        if outcome.why
+    ]
 
 
 def _week(case: Case, coarse: Outcome, fine: Outcome) -> FineWeek | None:

@@ -66,11 +66,9 @@ def perfect_flows(case: Case) -> Flows:
     try:
         problem.solve(solver=cp.HIGHS, threads=1)
     except cp.SolverError as error:
-        raise BacktestError(f"{case.name}: perfect foresight can't be solved: {error}") from error
+        raise BacktestError(f"it can't be solved: {error}") from error
     if problem.status != cp.OPTIMAL:
-        raise BacktestError(
-            f"{case.name}: perfect foresight has no optimum: the solver says {problem.status}"
-        )
+        raise BacktestError(f"it has no optimum: the solver says {problem.status}")
     battery_kw = battery[0].power_kw.value if battery else np.zeros(n)
     cars_kw = np.reshape([car.power_kw.value for car in cars], (len(cars), n))
     return Flows(

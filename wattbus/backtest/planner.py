@@ -7,12 +7,10 @@ import numpy.typing as npt
 
 from contracts.instant import Instant
 from contracts.messages import Message, PriceForecast, Schedule
-from optimizer.household import Household
-from optimizer.model import PlanInputs, PlannerModel, as_measured
-from optimizer.posing import Setup
+from optimizer.household import household_of
+from optimizer.model import PlanInputs, as_measured
 from optimizer.schedules import schedules_of
 from optimizer.solver import SOLVER, Solver
-from optimizer.watch import Tolerance
 from wattbus.backtest.calendar import CalendarTariff
 from wattbus.backtest.case import DAY_S, Case
 
@@ -38,20 +36,10 @@ class Planner:
     """Plans one house as the service does: in its turn, and when the house departs from its plan."""
 
     def __init__(self, case: Case) -> None:
-        settings, start = case.settings, case.days.start
-        setup = Setup(
-            tariff=CalendarTariff.of(case.tariff),
-            step_s=settings.step_s,
-            steps=settings.steps,
-            max_grid_import_kw=settings.max_grid_import_kw,
-            max_grid_export_kw=settings.max_grid_export_kw,
-            degradation_cost=settings.degradation_cost,
-        )
+        settings, tariff = case.settings, CalendarTariff.of(case.tariff)
         self._interval_s = settings.interval_s
         self._day = round(DAY_S / settings.step_s)
-        self._model = PlannerModel(case.house, setup, case.days.past, start)
-        tolerance = Tolerance(settings.replan_soc_percent, settings.replan_power_kw)
-        self._household = Household(self._model, self._interval_s, tolerance, start)
+        self._household = household_of(case.house, settings, tariff, case.days.past, case.days.start)
         self._solver = Solver(gap=CAR_GAP) if case.devices.cars else Solver()
         self.foretold: list[Foretold] = []
         self.failed = 0
@@ -59,13 +47,13 @@ class Planner:
 
     def hear(self, message: Message, now: Instant) -> None:
         """Take in a reading or telemetry."""
-        self._model.hear(message, now)
+        self._household.model.hear(message, now)
 
     def look(self, now: Instant) -> list[PriceForecast | Schedule]:
         """What is published now, if a plan is due."""
         if self._household.due(now) is None:
             return []
-        inputs = as_measured(self._model.plan_inputs(now), self._household.tolerance.power_kw)
+        inputs = as_measured(self._household.model.plan_inputs(now), self._household.tolerance.power_kw)
         schedules = self._solve(inputs)
         self._household.note(inputs, schedules)
         return [inputs.prices, *schedules]

@@ -1,18 +1,17 @@
 """Which houses there are in the files that were named, and what they have measured."""
 
 import csv
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from contracts.archive import REPLAY
-from contracts.errors import ContractError
-from contracts.ids import check_id
+from contracts.errors import BadArchiveError
 from energy.errors import SeriesError
-from energy.series import RECORDER_COLUMNS, Series, read_series
+from energy.series import RECORDER_COLUMNS, Series, read_files
+from recorder.replay.find import find_files, source_of
+from runtime.errors import UsageError
 
 LOAD, PV = "meter_w", "pv_w"
 LEAST_W = -100.0
@@ -20,13 +19,14 @@ LEAST_W = -100.0
 
 
 class Source(NamedTuple):
-    """A house, and where its meters' readings stand: a file or a folder each."""
+    """A house, and where its meters' readings stand."""
 
     house: str
-    paths: tuple[Path, ...]
+    meters: tuple[tuple[Path, ...], ...]
+    """Each one's files, in the order of their names."""
 
     def __str__(self) -> str:
-        return ", ".join(map(str, self.paths))
+        return ", ".join(str(files[0] if len(files) == 1 else files[0].parent) for files in self.meters)
 
 
 class Measured(NamedTuple):
@@ -36,51 +36,32 @@ class Measured(NamedTuple):
     pv: Series | None
 
 
-def find(paths: Iterable[Path]) -> list[Source]:
-    """The houses in files and folders: the recorder's data folder, a house's, a meter's, or any CSV.
+def find(paths: Iterable[Path], faults: list[str]) -> list[Source]:
+    """The houses in files and folders, by the rules of `wattbus replay`.
+
+    Args:
+        paths: the recorder's data folder, a house's, a meter's, or any CSV, whose name is its house's.
+        faults: told of what leads to nothing.
 
     Raises:
-        SeriesError: nothing is there, or two have one name.
+        UsageError: two houses have one name.
     """
-    found: dict[str, list[Path]] = {}
-    for path in paths:
-        for house, meters in _houses_in(path):
-            if house in found:
-                raise SeriesError(f"{path}: a second house named {house}: rename the file, or name it once")
-            found[house] = meters
-    return [Source(house, tuple(meters)) for house, meters in found.items()]
-
-
-def _houses_in(path: Path) -> Iterator[tuple[str, list[Path]]]:
-    if not path.is_dir():
-        yield _name(path, path.stem), [path]
-        return
-    folders = [path, *(folder for folder in sorted(path.rglob("*")) if folder.is_dir())]
-    houses: defaultdict[str, list[Path]] = defaultdict(list)
-    for folder in folders:
-        files = sorted(folder.glob("*.csv"))
-        if not files or REPLAY in folder.relative_to(path).parts:
+    houses: dict[str, dict[str, list[Path]]] = {}
+    places: dict[str, Path] = {}
+    for path in find_files(map(str, paths), faults):
+        try:
+            found = source_of(path, None, None)
+        except BadArchiveError as error:
+            faults.append(str(error))
             continue
-        if _is_recorded(files[0]):
-            houses[folder.resolve().parent.name].append(folder)
-        else:
-            for file in files:
-                houses[file.stem].append(file)
-    if not houses:
-        raise SeriesError(f"{path}: no .csv file in this folder")
-    for house, meters in houses.items():
-        yield _name(path, house), meters
-
-
-def _name(path: Path, house: str) -> str:
-    try:
-        return check_id(house, "house")
-    except ContractError as error:
-        raise SeriesError(f"{path}: {error}") from error
-
-
-def _is_recorded(file: Path) -> bool:
-    return set(_header(file)) >= RECORDER_COLUMNS
+        place = path if found.day is None else path.parent.parent
+        if places.setdefault(found.house, place) != place:
+            raise UsageError(
+                f"PATH: two houses are named {found.house}, {place} and {places[found.house]}: "
+                "rename one, or leave it out"
+            )
+        houses.setdefault(found.house, {}).setdefault(found.meter, []).append(path)
+    return [Source(house, tuple(map(tuple, meters.values()))) for house, meters in houses.items()]
 
 
 def _header(file: Path) -> list[str]:
@@ -98,8 +79,8 @@ def read(source: Source) -> Measured:
     Raises:
         SeriesError: a file that can't be read, named with its line; or no consumption was measured.
     """
-    loads = [read_series(path, LOAD) for path in source.paths]
-    pvs = [read_series(path, PV) for path in source.paths if _has_pv(path)]
+    loads = [read_files(files, LOAD) for files in source.meters]
+    pvs = [read_files(files, PV) for files in source.meters if any(_says_pv(file) for file in files)]
     load = _sum(source, loads)
     if (least := min(load.values)) < LEAST_W:
         raise SeriesError(
@@ -109,13 +90,8 @@ def read(source: Source) -> Measured:
     return Measured(load, _sum(source, pvs) if pvs else None)
 
 
-def _has_pv(path: Path) -> bool:
-    """Whether a column says what the PV produces, in any row."""
-    files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
-    return any(_says_pv(file) for file in files)
-
-
 def _says_pv(file: Path) -> bool:
+    """Whether a column says what the PV produces, in any row."""
     header = _header(file)
     if PV not in header:
         return False

@@ -31,9 +31,12 @@ class Variant(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A house that is not run, and why."""
+    """What is not run, and why."""
 
     house: str
+    """Empty: a file that is none's."""
+    policy: str
+    """Empty: all of them."""
     why: str
 
 
@@ -69,16 +72,9 @@ def plan_of(options: Options) -> Plan:
         EnergyError: no such tariff, or timezone.
     """
     site, variants = SiteFile(options.site), variants_of(options.sweep)
-    plan = Plan([], [], [])
-    sources = list[Source]()
-    for path in options.paths:
-        try:
-            sources += find([path])
-        except SeriesError as error:
-            plan.failures.append(Failure(str(path), str(error)))
-    names = [source.house for source in sources]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"PATH: two houses are named {twice}: rename a file, or name it once")
+    faults = list[str]()
+    sources = find(options.paths, faults)
+    plan = Plan([], [], [Failure("", "", fault) for fault in faults])
     for source in sources:
         houses = [_house(site, source.house, variant, options) for variant in variants]
         try:
@@ -88,7 +84,7 @@ def plan_of(options: Options) -> Plan:
             if not options.sweep and options.tick_s > FINE_S and "mpc" in options.policies:
                 plan.weeks.extend(_week(plan.cases[-1], measured, houses[-1]))
         except (SeriesError, BacktestError) as error:
-            plan.failures.append(Failure(source.house, str(error)))
+            plan.failures.append(Failure(source.house, "", str(error)))
     return plan
 
 
