@@ -94,16 +94,18 @@ class TellingFile(OutboxFile):
 
 
 class TellingModel:
-    """The meter's model; the ledger is told of each reading."""
+    """The meter's model; the ledger is told of each reading, but not of one made at the instant of death."""
 
-    def __init__(self, model: MeterModel, site: Site) -> None:
+    def __init__(self, model: MeterModel, site: Site, life: Life) -> None:
         self._model = model
         self._site = site
+        self._life = life
         self.boot = model.boot
 
     def reading(self, at: Instant, measured: Measured) -> MeterReading:
         reading = self._model.reading(at, measured)
-        self._site.ledger.make(reading, self._site.true_s())
+        if not self._life.dead:
+            self._site.ledger.make(reading, self._site.true_s())
         return reading
 
 
@@ -114,7 +116,7 @@ def meter_settings(plan: Plan) -> MeterSettings:
 def build_meter(site: Site, life: Life, link: Link, clock: Clock) -> Running:
     own = meter_settings(site.plan)
     made = meter_main.build(own, clock, life.disk / "meter.json")
-    model: Any = TellingModel(made.model, site)
+    model: Any = TellingModel(made.model, site, life)
     file = TellingFile(life.disk / "outbox.sqlite", site.ledger, life)
     life.at_crash.append(file.close)
     service = MeterService(own, model, made.source, bus_of(life, link, clock), clock, life.lifecycle, file)
