@@ -118,7 +118,7 @@ class NaiveDer(DerModel):
 def build_naive_meter(site: Site, life: Life, link: Link, clock: Clock) -> Running:
     own = meter_settings(site.plan)
     made = meter_main.build(own, clock, life.disk / "meter.json")
-    model = TellingModel(made.model, site)
+    model = TellingModel(made.model, site, life)
     return Running(NaiveMeter(site, model, made.source, bus_of(life, link, clock), clock, life))
 
 
