@@ -148,8 +148,8 @@ class DerControllerService:
         await self._to_step(step_s)
         while True:
             beat = self._clock.now().after(step_s / 2).floor(step_s)
+            self._obeyed.clear()  # what is obeyed while this beat is told is for the next
             yield beat
-            self._obeyed.clear()
             try:
                 async with self._clock.timeout(self._quiet_s(beat, step_s)):
                     await self._obeyed.wait()

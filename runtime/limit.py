@@ -35,15 +35,12 @@ class Limit:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def wait_s(self, who: str) -> float:
-        """How long until it may come again [s]; 0: it may now."""
-        return max(0.0, 1.0 - self._level(who)) / self._per_s
-
     def take(self, who: str) -> float:
         """Count that it comes, if it may; how long until it may [s], 0 if it could now."""
-        wait_s = self.wait_s(who)
+        level = self._level(who)
+        wait_s = max(0.0, 1.0 - level) / self._per_s
         if wait_s == 0:
-            self._buckets[who] = _Bucket(self._level(who) - 1.0, self._clock.monotonic())
+            self._buckets[who] = _Bucket(level - 1.0, self._clock.monotonic())
             self._buckets.move_to_end(who)
             if len(self._buckets) > KEPT_MAX:
                 self._buckets.popitem(last=False)

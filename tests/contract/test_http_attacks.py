@@ -423,9 +423,9 @@ def test_who_comes_too_often_is_told_when_to_come_again(tmp_path: Path) -> None:
             assert answer.json()["detail"] == "too many requests: come again in 1 s"
             assert answer.headers["x-content-type-options"] == "nosniff"
             if server.name != "monitor":
-                # Whoever has a token has a limit of his own; after wrong ones from here he waits too.
+                # Whoever has a token has a limit of his own, whatever is guessed from where he is.
                 assert server.ask("GET", server.reads, SITE_TOKEN).status_code == 200
                 server.ask("GET", server.reads, SITE_TOKEN[::-1])
                 wrong = server.ask("GET", server.reads, SITE_TOKEN[::-1])
                 assert wrong.json()["detail"].startswith("too many wrong tokens: come again in ")
-                assert server.ask("GET", server.reads, SITE_TOKEN).status_code == 429
+                assert server.ask("GET", server.reads, SITE_TOKEN).status_code == 200
