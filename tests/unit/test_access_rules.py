@@ -317,7 +317,9 @@ def test_what_is_no_host_gets_no_certificate(host: str) -> None:
     server_identity(authority, [f"{'a' * 63}.{'b' * 63}.example", "192.168.1.5", "::1"], now)
 
 
-@pytest.mark.parametrize("pid", ["1", "0", "-1", "x", str(os.getpid())], ids=["init", "group", "all", "none", "own"])
+@pytest.mark.parametrize(
+    "pid", ["1", "0", "-1", "x", str(os.getpid())], ids=["init", "group", "all", "none", "own"]
+)
 def test_no_other_process_is_told_to_read_its_files(tmp_path: Path, pid: str) -> None:
     (tmp_path / "pid").write_text(pid)
     with pytest.raises(mosquitto.ReloadError):
