@@ -85,9 +85,8 @@ class Site:
         server = PlantService(PLANT, 1, self.model, plant.interval, None, clock, self.life)
         app = plant_api(plant, Access(PLANT, TOKEN, is_new=False), self.model, server.latest)
         self._http = open_client(through(httpx.ASGITransport(app)))
-        headers = {"authorization": f"Bearer {TOKEN}"}
         endpoint = "http://plant/data/latest"
-        asker = Asker("plant", endpoint, self._http, clock, headers=headers, leave_alone_s=0.0)
+        asker = Asker("plant", endpoint, self._http, clock, token=TOKEN, leave_alone_s=0.0)
         query = f"?plant_id={PLANT}"
         self.poller = PollerService(PLANT, 1, asker, query, Trust(), 10.0, 5, bus, clock, self.life)
         own = DerControllerSettings(house=PLANT, devices=dict(devices or {"miner": LoadTable(count=LOADS)}))

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from broker.bus import PlanesBus
@@ -18,6 +19,7 @@ from runtime.logs import get_log
 from runtime.needs import SERVER, SOLVER, complain, missing
 from runtime.process import Context, launch
 from runtime.settings import Layered
+from runtime.token import read_token
 
 if TYPE_CHECKING:
     from optimizer.service import OptimizerService
@@ -94,7 +96,7 @@ async def _outside(
     """The houses' Reporters, and their batteries behind a BMS.
 
     Raises:
-        UsageError: some are named, but there is no HTTP client.
+        UsageError: some are named, but there is no HTTP client, or a token can't be read.
     """
     if not any(house.reporter_base_url or house.bms_base_url for house in houses.values()):
         yield None, []
@@ -111,19 +113,25 @@ async def _outside(
     clock, life = context
     async with open_client() as http:
         # One for all houses that share it: when it is away, that is found out once.
-        asked = {
-            url: Reporter(url, http, clock) for house in houses.values() if (url := house.reporter_base_url)
-        }
-        reporters = {
-            name: asked[house.reporter_base_url] for name, house in houses.items() if house.reporter_base_url
-        }
-        batteries = [
-            RemoteBattery(name, house.battery(), Bms(house.bms_base_url, http, clock))
-            for name, house in houses.items()
-            if house.bms_base_url
-        ]
+        asked: dict[tuple[str, Path | None], Reporter] = {}
+        reporters: dict[str, Reporter] = {}
+        batteries: list[RemoteBattery] = []
+        for name, house in houses.items():
+            if url := house.reporter_base_url:
+                who = url, house.reporter_token_file
+                if who not in asked:
+                    token = _token("reporter_token_file", house.reporter_token_file)
+                    asked[who] = Reporter(url, http, clock, token)
+                reporters[name] = asked[who]
+            if url := house.bms_base_url:
+                token = _token("bms_token_file", house.bms_token_file)
+                batteries.append(RemoteBattery(name, house.battery(), Bms(url, http, clock, token)))
         bridges = [BmsBridge(battery, bus, clock, life) for battery in batteries]
         yield ReporterForecasts(reporters), bridges
+
+
+def _token(setting: str, file: Path | None) -> str:
+    return "" if file is None else read_token(file, setting)
 
 
 @asynccontextmanager

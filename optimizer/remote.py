@@ -10,10 +10,14 @@ from runtime.clock import Clock
 
 
 class Reporter:
-    """Whoever forecasts load and solar power."""
+    """Whoever forecasts load and solar power.
 
-    def __init__(self, base_url: str, http: httpx.AsyncClient, clock: Clock) -> None:
-        self._asker = Asker("Reporter", base_url, http, clock)
+    Args:
+        token: what it asks for, if it does.
+    """
+
+    def __init__(self, base_url: str, http: httpx.AsyncClient, clock: Clock, token: str = "") -> None:
+        self._asker = Asker("Reporter", base_url, http, clock, token=token)
 
     async def load(self, hours: int) -> PowerForecast:
         """Consumption, hourly as a rule.
@@ -33,10 +37,14 @@ class Reporter:
 
 
 class Bms:
-    """Whoever runs the battery."""
+    """Whoever runs the battery.
 
-    def __init__(self, base_url: str, http: httpx.AsyncClient, clock: Clock) -> None:
-        self._asker = Asker("BMS", base_url, http, clock)
+    Args:
+        token: what it asks for, if it does.
+    """
+
+    def __init__(self, base_url: str, http: httpx.AsyncClient, clock: Clock, token: str = "") -> None:
+        self._asker = Asker("BMS", base_url, http, clock, token=token)
 
     async def read(self) -> BatteryReading:
         """The battery now.

@@ -141,6 +141,9 @@ class OptimizerSettings(BatterySettings, frozen=True, kw_only=True):
             extra={"env": "REPORTER_BASE_URL"},
         ),
     ] = ""
+    reporter_token_file: Annotated[
+        Path | None, Meta(description="where the bearer token stands that the Reporter asks for")
+    ] = None
     bms_base_url: Annotated[
         str,
         Meta(
@@ -148,6 +151,9 @@ class OptimizerSettings(BatterySettings, frozen=True, kw_only=True):
             extra={"env": "BMS_BASE_URL"},
         ),
     ] = ""
+    bms_token_file: Annotated[
+        Path | None, Meta(description="where the bearer token stands that the BMS asks for")
+    ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -136,7 +136,7 @@ async def serve(settings: Layered[PollerSettings], context: Context) -> None:
             target.endpoint,
             http,
             clock,
-            headers={"authorization": f"Bearer {target.api_key}"},
+            token=target.api_key,
             leave_alone_s=0.0,
         )
         trust = Trust(max_age_s=own.max_age_s, min_confidence=own.min_confidence)

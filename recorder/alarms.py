@@ -7,19 +7,18 @@ from broker.pipe import Parcel, Pipe
 from broker.port import Bus
 from contracts import topics
 from contracts.messages import Alert
-from recorder.gaps import Finding
+from recorder.gaps import METERS_MAX, Finding
 from recorder.model import Meter
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
+from runtime.limit import Limit
 from runtime.logs import Log
 
 SOURCE = "recorder"
 WAITING_MAX = 10_000
 """Alerts that wait for the broker; what comes then is in the log alone."""
-CONFLICTS_EVERY_S = 3600.0
-"""A meter whose readings contradict its recorded ones is told of so often: it makes one at each beat."""
-CONFLICTS_MAX = 20_000
-"""Meters of which that is remembered."""
+REMIND_S = 3600.0
+"""What goes on at each reading is told of so often."""
 
 
 async def _nothing(_: Parcel) -> None:
@@ -39,7 +38,7 @@ class Alarms:
         self._boot = boot
         self._seq = 0
         self._pipe = Pipe(bus, clock, life, log, _nothing)
-        self._conflicts: dict[Meter, float] = {}
+        self._reminders = Limit(1 / REMIND_S, REMIND_S, clock, METERS_MAX)
 
     async def run(self) -> None:
         """Publish until closed."""
@@ -59,14 +58,17 @@ class Alarms:
 
     def conflict(self, meter: Meter, why: str) -> None:
         """Tell of a reading that contradicts one that is recorded; of the first in an hour."""
-        now_s = self._clock.monotonic()
-        told_s = self._conflicts.get(meter)
-        if told_s is not None and now_s - told_s < CONFLICTS_EVERY_S:
-            return
-        if len(self._conflicts) >= CONFLICTS_MAX:
-            self._conflicts.clear()
-        self._conflicts[meter] = now_s
-        self._post(meter.house, "warning", "identity-conflict", f"quarantined: {why}")
+        if self._reminders.take(f"{meter.house}/{meter.meter}") == 0:
+            self._post(meter.house, "warning", "identity-conflict", f"quarantined: {why}")
+
+    def flood(self, house: str, per_s: float) -> None:
+        """Tell of a house that sends more than it may; at the first in an hour."""
+        if self._reminders.take(house) == 0:
+            text = (
+                f"more than {per_s:g} readings a second, and a day of that in hand is used up: "
+                f"look at its meters' interval_s, or shut it out with `wattbus revoke {house}`"
+            )
+            self._post(house, "warning", "reading-flood", text)
 
     def _post(self, house: str, severity: Literal["info", "warning"], name: str, text: str) -> None:
         if len(self._pipe) >= WAITING_MAX:

@@ -31,6 +31,7 @@ from recorder.model import (
 from recorder.settings import RecorderSettings
 from runtime.clock import Clock
 from runtime.lifecycle import Lifecycle
+from runtime.limit import Limit
 from runtime.logs import get_log
 from runtime.metrics import Metric, counter, gauge
 
@@ -40,6 +41,8 @@ UNANSWERED_S = 60.0
 """A house with PV whose readings nobody has answered for so long gets a warning, again and again."""
 SAY_EVERY = 12
 """Of so many tries one is told."""
+FLOOD_IN_HAND_S = 86400.0
+"""What a house has kept over an outage it sends at once: so long it may be out without an alert."""
 GAPS_EVERY_S = 5.0
 """So often it is looked for readings that are missing for too long."""
 
@@ -107,6 +110,7 @@ class RecorderService:
         own = self._settings
         wanted = (topics.METER_READING, topics.PV_READING, topics.PLANT_READING, topics.ALERT)
         alarms = Alarms(self._bus, self._clock, self._life, self._log, folder.boot)
+        sent = Limit(own.flood_per_s, FLOOD_IN_HAND_S, self._clock, METERS_MAX)
         async with (
             self._bus.subscribe(*wanted, durable=topics.RECORDER) as deliveries,
             asyncio.TaskGroup() as group,
@@ -116,6 +120,8 @@ class RecorderService:
             group.create_task(self._watch_gaps(alarms))
             writing = group.create_task(self._write_batches(folder, alarms))
             async for delivery in self._life.each(deliveries):
+                if sent.take(delivery.message.house) > 0:
+                    alarms.flood(delivery.message.house, own.flood_per_s)
                 self._watch_pv(delivery.message)
                 if is_covered(delivery.message):
                     await self._acknowledge(delivery)

@@ -26,6 +26,9 @@ class RecorderSettings(MonitoredSettings, frozen=True, kw_only=True):
         float, Meta(ge=0, le=86400, description="how long a missing reading may be late before an alert")
     ] = 60.0
 
+    flood_per_s: Annotated[
+        float, Meta(gt=0, description="readings a second of a house, in the long run, before an alert")
+    ] = 10.0
     diary: Annotated[
         bool, Meta(description="write what is decided for each house, and why, for `wattbus explain`")
     ] = True

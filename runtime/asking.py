@@ -1,6 +1,5 @@
 """Asking another system over HTTP: time-outs, retries, and every failure as one error with one line."""
 
-from collections.abc import Mapping
 from typing import TypeVar
 
 import httpx
@@ -48,7 +47,7 @@ class Asker:
         base_url: where it is.
         http: the client, of `open_client`.
         clock: the service's.
-        headers: sent with every question, such as a bearer token; told in no error.
+        token: the bearer token that it asks for; empty: none. Told in no error.
         leave_alone_s: how long it is not asked after some failures in a row; None: a minute.
     """
 
@@ -59,14 +58,14 @@ class Asker:
         http: httpx.AsyncClient,
         clock: Clock,
         *,
-        headers: Mapping[str, str] | None = None,
+        token: str = "",
         leave_alone_s: float | None = None,
     ) -> None:
         self._who = who
         self._base = base_url.rstrip("/")
         self._http = http
         self._clock = clock
-        self._headers = dict(headers or {})
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._leave_alone_s = LEAVE_ALONE_S if leave_alone_s is None else leave_alone_s
         self._failures = 0
         self._last_failure = ""

@@ -24,12 +24,14 @@ class Limit:
         per_s: above 0.
         burst_s: as often as may be in so many seconds may be at once; once in any case.
         clock: refills the buckets.
+        kept_max: so many buckets are remembered.
     """
 
-    def __init__(self, per_s: float, burst_s: float, clock: Clock) -> None:
+    def __init__(self, per_s: float, burst_s: float, clock: Clock, kept_max: int = KEPT_MAX) -> None:
         self._per_s = per_s
         self._burst = max(1.0, per_s * burst_s)
         self._clock = clock
+        self._kept_max = kept_max
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def __len__(self) -> int:
@@ -42,7 +44,7 @@ class Limit:
         if wait_s == 0:
             self._buckets[who] = _Bucket(level - 1.0, self._clock.monotonic())
             self._buckets.move_to_end(who)
-            if len(self._buckets) > KEPT_MAX:
+            if len(self._buckets) > self._kept_max:
                 self._buckets.popitem(last=False)
         return wait_s
 

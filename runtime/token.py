@@ -90,7 +90,7 @@ def read_tokens(token: str, file: Path | None, users: Path | None, houses: Path 
     if token:
         known[_checked(token, "token")] = SITE
     elif file is not None:
-        known[_read(file, "token_file")] = SITE
+        known[read_token(file, "token_file")] = SITE
     for setting, folder in (("user_tokens", users), ("house_tokens", houses)):
         for path in _files(setting, folder):
             try:
@@ -98,7 +98,7 @@ def read_tokens(token: str, file: Path | None, users: Path | None, houses: Path 
                 refuse_reserved(name)
             except ContractError as error:
                 raise UsageError(f"{setting} {folder}: {error}") from error
-            found = _read(path, setting)
+            found = read_token(path, setting)
             if found in known:
                 raise UsageError(f"{setting} {path}: somebody else has this token: make one for each")
             known[found] = Principal(user=name) if folder is users else Principal(house=name)
@@ -115,7 +115,12 @@ def _files(setting: str, folder: Path | None) -> list[Path]:
         raise UsageError(f"{setting} {folder}: can't be read: {error.strerror}") from error
 
 
-def _read(file: Path, setting: str) -> str:
+def read_token(file: Path, setting: str) -> str:
+    """The token that stands alone in a file.
+
+    Raises:
+        UsageError: it can't be read, or by others too, or is too short.
+    """
     try:
         mode, found = file.stat().st_mode, file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

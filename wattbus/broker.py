@@ -38,3 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     configure((), clock, "INFO", None)
     return run_process(serve, clock)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

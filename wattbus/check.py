@@ -276,3 +276,7 @@ async def _check_skew(bus: PlanesBus, house: str, clock: Clock) -> Finding:
         problem = f"{abs(skew_s):.1f} s {which} theirs: commands would be refused; set both by NTP"
         return Finding("clock beside the DERs'", problem)
     return Finding("clock beside the DERs'", told=f"{skew_s:+.2f} s, of {len(ahead_s)} messages")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -31,3 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"wattbus: the service lost its broker {age_s:.0f} s ago\n")
         return 1
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

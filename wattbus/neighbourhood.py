@@ -1,7 +1,7 @@
 """A site's services in one process: built from one site file, started and stopped in order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -225,9 +225,10 @@ class Neighbourhood:
                 await self._drained(topics.RECORDER)
                 await self._stop(self._sink, sink)
 
-    async def _stop(self, life: Lifecycle, tasks: Iterable[asyncio.Task[None]]) -> None:
+    async def _stop(self, life: Lifecycle, tasks: Sequence[asyncio.Task[None]]) -> None:
         life.stop()
-        await asyncio.wait(tasks)
+        if tasks:  # a site may have DERs and no meter
+            await asyncio.wait(tasks)
 
     async def _drained(self, durable: str) -> None:
         """Wait until a durable queue is empty; what a real broker keeps is safe there anyway."""

@@ -71,7 +71,7 @@ class PolledPlant:
             "http://plant/data/latest",
             self._http,
             clock,
-            headers={"authorization": f"Bearer {access.token}"},
+            token=access.token,
             leave_alone_s=0.0,
         )
         path = None if state_dir is None else state_dir / f"plant-poller-{access.plant_id}.json"

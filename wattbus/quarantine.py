@@ -207,3 +207,7 @@ def _usable(entry: Entry, retried_at: str | None) -> tuple[Address[Message], Mes
     if address.topic.delivery is not DeliveryClass.READING:
         raise NotRetriedError("only readings and alerts may come late")
     return address, decode_at(address, entry.last.payload)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

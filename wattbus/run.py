@@ -164,3 +164,7 @@ async def _until(life: Lifecycle, clock: Clock, end: Instant | None) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

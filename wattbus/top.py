@@ -119,3 +119,7 @@ async def watch(bus: Bus, clock: Clock, life: Lifecycle, once_after_s: float | N
         finally:
             hearing.cancel()
             await asyncio.wait([hearing])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -28,3 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines = [f"{a:{wide}}  {b:16} {c}" for a, b, c in rows]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

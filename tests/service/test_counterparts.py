@@ -33,21 +33,25 @@ from optimizer.wire import PowerForecast
 from runtime import asking
 from runtime.asking import RemoteError, open_client
 from runtime.clock import Clock, ScaledClock, SystemClock
+from runtime.door import Door
 from runtime.errors import UsageError
 from runtime.http import serving
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
 from runtime.process import Context
 from runtime.settings import Layered
+from runtime.token import SITE, Tokens
 from tests.broker_life import free_ports
 from tests.conftest import START, memory_bus
 from tests.contract.test_optimizer_api import schedule
 from tests.openapi import check_api
+from tests.secret_files import write_secret
 from tests.unit.test_optimizer_model import SETUP, der
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "data" / "fr_house_30min.csv"
 SPEC = BatterySpec(capacity_kwh=10.0, max_charge_kw=5.0, max_discharge_kw=5.0)
 LOG = get_log("test")
+TOKEN = "a-token-of-the-counterparts"  # noqa: S105 - of this test alone
 
 
 class Stub:
@@ -279,11 +283,12 @@ async def test_a_validator_refuses_what_its_battery_can_not_do() -> None:
 
 
 @asynccontextmanager
-async def counterparts(clock: Clock) -> AsyncIterator[tuple[str, str, Simulator]]:
+async def counterparts(clock: Clock, door: Door | None = None) -> AsyncIterator[tuple[str, str, Simulator]]:
     """A Reporter and a validator of one recorded house."""
     playback = open_playback(EXAMPLE, "meter_w", "pv_w")
     simulator = Simulator(SPEC, 50.0, playback, load_tariff(), 0.0, clock.now())
-    reporter, validator = reporter_api(playback, clock), validator_api(simulator, "costa_rica", clock)
+    reporter = reporter_api(playback, clock, door)
+    validator = validator_api(simulator, "costa_rica", clock, door)
     async with serving(reporter, "127.0.0.1", 0, LOG) as one, serving(validator, "127.0.0.1", 0, LOG) as two:
         yield f"http://127.0.0.1:{one}", f"http://127.0.0.1:{two}", simulator
 
@@ -328,10 +333,14 @@ async def running(
 async def test_the_three_together_run_cycle_after_cycle(tmp_path: Path) -> None:
     # Peak hours in Costa Rica, and no sun in France: the battery works.
     clock = ScaledClock(150.0, START.after(8 * 3600), anchor=SystemClock().now())
-    async with counterparts(clock) as (reporter_url, bms_url, simulator):
+    door = Door(tokens=Tokens({TOKEN: SITE}), is_open=False, is_local=True)
+    token = write_secret(tmp_path / "token", TOKEN)
+    async with counterparts(clock, door) as (reporter_url, bms_url, simulator):
         settings = OptimizerSettings(
             reporter_base_url=reporter_url,
+            reporter_token_file=token,
             bms_base_url=bms_url,
+            bms_token_file=token,
             service_port=free_ports(1)[0],
             battery_capacity_kwh=10.0,
             battery_power_max_kw=5.0,
@@ -341,13 +350,14 @@ async def test_the_three_together_run_cycle_after_cycle(tmp_path: Path) -> None:
 
         async def check(http: httpx.AsyncClient) -> None:
             await until(lambda: simulator.commands >= 3, within_s=30.0)
+            shown = {"Authorization": f"Bearer {TOKEN}"}
             status = (await http.get("/api/mpc/status")).json()
             assert status["houses"] == ["main"]
             assert status["optimizations_by_status"].keys() == {"optimal"}
             assert (await http.get("/health")).json()["status"] == "healthy"
             plan = (await http.get("/api/mpc/full_schedule")).json()
             assert plan["solver_status"] == "optimal"
-            account = (await http.get(f"{bms_url}/api/account")).json()
+            account = (await http.get(f"{bms_url}/api/account", headers=shown)).json()
             assert account["soc"] != 0.5
             assert account["commands"] >= 3
             flows = account["now"]

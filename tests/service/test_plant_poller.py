@@ -150,7 +150,7 @@ async def test_a_real_plant_over_http() -> None:
         async with serving(app, "127.0.0.1", 0, LOG) as port:
             asker = Asker(
                 "plant", f"http://127.0.0.1:{port}/data/latest", http, clock,
-                headers={"authorization": "Bearer sesame"}, leave_alone_s=0.0,
+                token="sesame", leave_alone_s=0.0,  # noqa: S106
             )  # fmt: skip
             query = f"?plant_id={PLANT}"
             service = PollerService(PLANT, 3, asker, query, Trust(), 0.1, 1, bus, clock, life)

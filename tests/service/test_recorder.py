@@ -569,6 +569,24 @@ def test_a_contradiction_is_alarmed_once_in_an_hour(tmp_path: Path) -> None:
     run_virtual(main)
 
 
+def test_a_house_that_sends_too_much_is_told_of_and_all_of_it_is_written(tmp_path: Path) -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with recording(clock, tmp_path, flood_per_s=0.001) as place:
+            await place.publish(*(meter(seq) for seq in range(1, 87)), meter(1, house="house-b"))
+            await clock.sleep(10)
+            assert alerts(tmp_path) == []  # no more than what an outage of a day may hold back
+            await place.publish(*(meter(seq) for seq in range(87, 201)))
+            await clock.sleep(10)
+            assert alerts(tmp_path) == [("reading-flood", "warning", 1, 1)]
+            assert place.recorder.rows == {"house-a": 200, "house-b": 1}
+            await clock.sleep(3600)
+            await place.publish(*(meter(seq) for seq in range(201, 210)))
+            await clock.sleep(10)
+            assert [name for name, *_ in alerts(tmp_path)] == ["reading-flood"] * 2
+
+    run_virtual(main)
+
+
 def test_a_house_away_from_the_equator_rolls_at_its_midnight_with_late_readings(tmp_path: Path) -> None:
     """Both daylight-saving nights: the day of 23 and of 25 hours, its last reading and the next day's first."""
     for day, hours in (("2024-03-31", 23), ("2024-10-27", 25)):

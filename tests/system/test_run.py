@@ -18,7 +18,13 @@ CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("
 
 
 def wattbus(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "wattbus", *arguments]
+    return module("wattbus", *arguments, cwd=cwd, **env)
+
+
+def module(
+    name: str, *arguments: str, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", name, *arguments]
     environment = {**CLEAN, "PYTHONPATH": str(REPOSITORY), **env}
     return subprocess.run(
         command, capture_output=True, text=True, timeout=110, env=environment, cwd=cwd, check=False
@@ -57,6 +63,16 @@ def test_two_hours_of_three_houses(tmp_path: Path) -> None:
         "pv_simulator.log",
         "recorder.log",
     }
+
+
+def test_a_house_may_have_a_battery_and_no_meter(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(
+        '[house.house-x.der_controller.devices.battery]\ntype = "battery_storage"\ncapacity_kwh = 10\n'
+    )
+    done = wattbus("run", str(site), "--for", "10m", "--speed", "max", "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert "house-x" in done.stdout
 
 
 def test_one_seed_writes_the_same_bytes_twice(tmp_path: Path) -> None:
@@ -168,8 +184,8 @@ def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(command: str) -> None:
-    done = wattbus(command, "--help")
+def test_every_command_and_its_module_have_help_with_an_example(command: str) -> None:
+    done = module(COMMANDS[command].module, "--help")
     assert done.returncode == 0, done.stderr
     assert "example: " in done.stdout
 

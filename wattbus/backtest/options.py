@@ -22,7 +22,6 @@ from wattbus.backtest.case import Policy
 USUAL_BATTERY = "10kWh:5kW"
 ONE_PHASE_KW = 7.4
 """Up to here a charge point has one phase."""
-TICKS_S = (900.0, 10.0)
 
 _SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)(?:kWh)?(?::(\d{1,5}(?:\.\d{1,3})?)kW)?", re.ASCII)
 
