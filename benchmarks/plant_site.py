@@ -31,7 +31,7 @@ from runtime.store import Store
 
 LOADS = 20
 CAPACITY_KW = LOADS * MINER_PRESETS_KW[-1]
-TOKEN = "sesame"  # noqa: S105 - of a plant that lives as long as the run
+TOKEN = "sesame-open-yourself"  # noqa: S105 - of a plant that lives as long as the run
 START = Instant.parse("2025-11-12T15:00:00Z")
 HEARD = (
     topics.DER_TELEMETRY,

@@ -72,6 +72,11 @@ class MqttTransport:
         """Whether the broker is there right now, for every session we have with it."""
         return all(connection.up for connection in self._connections)
 
+    @property
+    def trouble(self) -> str:
+        """Why the broker is not there right now, as far as that is known; empty while it is."""
+        return next((connection.trouble for connection in self._connections if connection.trouble), "")
+
     async def open(self, wait_s: float) -> None:
         """Connect; see `open_mqtt`."""
         await self._main.open(wait_s)
@@ -214,6 +219,8 @@ class _Connection:
         self.link: Link | None = None
         """None while the broker is not there."""
         self.on_lost: Callable[[], None] = lambda: None
+        self.trouble = ""
+        """Why it was lost, or could not be made again."""
         self._transport = transport
         self._client_id = client_id
         self._durable = durable
@@ -287,9 +294,17 @@ class _Connection:
         where = self._transport.where
         while True:
             await link.lost.wait()
+            self.trouble = f"broker at {where}: {link.why}"
             self._log.warning("broker lost", client=self._client_id, why=link.why)
-            link = await wait_for_broker(self._connect, where, math.inf, self._log, tries_again=may_pass)
+            link = await wait_for_broker(
+                self._connect, where, math.inf, self._log, tries_again=self._tries_again
+            )
+            self.trouble = ""
             self._log.info("broker found again", client=self._client_id)
+
+    def _tries_again(self, error: BaseException) -> bool:
+        self.trouble = str(error)
+        return may_pass(error)
 
 
 class _MqttIncoming:

@@ -1,7 +1,7 @@
 """The page over HTTP: its files, the stream of what happens, recorded days; actions with the site's token."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,12 +19,12 @@ from broker.port import Bus
 from contracts import topics
 from contracts.requests import ID, BadRequestError
 from dashboard.asked import RequestBody, request_of
-from dashboard.hub import WATCHERS_MAX, Hub
+from dashboard.hub import FullError, Hub
 from dashboard.model import Fleet
 from dashboard.recordings import MeterDays, NotRecordedError, RecordedDay, Recordings, not_recorded
 from runtime.bearer import Guards, HttpRequest, signer
 from runtime.clock import Clock
-from runtime.door import Door
+from runtime.door import Door, counted_as
 from runtime.logs import get_log
 from runtime.refusals import refusals
 from runtime.token import Principal
@@ -83,7 +83,11 @@ def dashboard_api(
         door: who may see what, and ask for something.
     """
     guards = Guards(door, "dashboard")
-    handlers = [*_page_routes(hub, guards), _health(connected, clock), *_recording_routes(recordings, guards)]
+    handlers = [
+        *_page_routes(hub, door, guards),
+        _health(connected, clock),
+        *_recording_routes(recordings, guards),
+    ]
     app = web_app(
         [*handlers, _asking(fleet, bus, clock, guards)],
         title="wattbus dashboard",
@@ -96,7 +100,7 @@ def dashboard_api(
     return app
 
 
-def _page_routes(hub: Hub, guards: Guards) -> list[Any]:
+def _page_routes(hub: Hub, door: Door, guards: Guards) -> list[Any]:
     html = (PAGE / "index.html").read_bytes()
 
     @get("/", media_type=MediaType.HTML, include_in_schema=False, sync_to_thread=False)
@@ -105,12 +109,23 @@ def _page_routes(hub: Hub, guards: Guards) -> list[Any]:
 
     @get("/api/stream", include_in_schema=False, **guards.reads())
     async def stream(request: HttpRequest, house: Shown = "") -> Stream:
-        if hub.watchers >= WATCHERS_MAX:
-            raise HTTPException(status_code=503, detail=f"{WATCHERS_MAX} pages are open already: close one")
-        return Stream(hub.events(house, request.user), media_type="text/event-stream")
+        address = request.client.host if request.client else ""
+        one = counted_as(door.tokens.who(request.scope["headers"]), address)
+        events = hub.events(house, request.user, one)
+        try:
+            first = await anext(events)  # while it can still be refused
+        except FullError as error:
+            raise HTTPException(status_code=503, detail=str(error)) from error
+        return Stream(_with(first, events), media_type="text/event-stream")
 
     files = create_static_files_router("/page", directories=[PAGE], include_in_schema=False)
     return [page, stream, files]
+
+
+async def _with(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for event in others:
+        yield event
 
 
 def _health(connected: Callable[[], bool], clock: Clock) -> Any:  # noqa: ANN401 - a route handler

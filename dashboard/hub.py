@@ -1,6 +1,7 @@
 """Gives every watcher the newest state: encoded once for all, and who is slow misses what is old."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,12 +13,14 @@ from dashboard.views import alerts_of, commands_of, day_of, row_of, services_of
 from runtime.token import SITE, Principal
 
 WATCHERS_MAX = 200
+WATCHERS_OF_ONE_MAX = 20
+"""So many of them may be one's: nobody keeps all others out."""
 
 _encoder = msgspec.json.Encoder()
 
 
 class FullError(Exception):
-    """There are as many watchers as there may be."""
+    """There are as many watchers as there may be, of all or of one."""
 
 
 def event(name: str, body: bytes) -> bytes:
@@ -66,9 +69,14 @@ class Hub:
         self._now: Instant | None = None
         self._beaten = asyncio.Event()
         self._closed = False
-        self.watchers = 0
+        self._watchers = Counter[str]()
         self.missed = 0
         """Beats that slow watchers did not see."""
+
+    @property
+    def watchers(self) -> int:
+        """How many there are."""
+        return self._watchers.total()
 
     def beat(self, now: Instant, *, connected: bool) -> None:
         """Show what is new to everybody."""
@@ -90,19 +98,22 @@ class Hub:
         self._closed = True
         self._wake()
 
-    async def events(self, house: str, who: Principal = SITE) -> AsyncIterator[bytes]:
+    async def events(self, house: str, who: Principal = SITE, one: str = "") -> AsyncIterator[bytes]:
         """What a watcher is sent until it leaves, or the service stops.
 
         Args:
             house: whose day and commands it wants to see too; may be one that is not there yet, or none.
             who: which houses it sees.
+            one: as whom it is counted.
 
         Raises:
-            FullError: there are too many watchers.
+            FullError: before the first event: there are too many watchers, or too many are this one's.
         """
         if self.watchers >= WATCHERS_MAX:
             raise FullError(f"{WATCHERS_MAX} pages are open already: close one")
-        self.watchers += 1
+        if self._watchers[one] >= WATCHERS_OF_ONE_MAX:
+            raise FullError(f"{WATCHERS_OF_ONE_MAX} of your pages are open already: close one")
+        self._watchers[one] += 1
         try:
             yield self._hello if who.is_site else self._hello_house
             seen, sent = 0, dict[str, bytes]()
@@ -119,7 +130,8 @@ class Hub:
                         sent[name] = encoded
                         yield encoded
         finally:
-            self.watchers -= 1
+            self._watchers[one] -= 1
+            self._watchers += Counter()  # without those who have none left
 
     def _fleet_for(self, who: Principal, *, is_next: bool) -> bytes:
         if who.is_site:

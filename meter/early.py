@@ -1,6 +1,7 @@
 """Readings from before a meter knows the time, or has a disk to keep them on: they wait in memory."""
 
 from collections.abc import Callable
+from math import inf
 from typing import NamedTuple, TypeVar
 
 from contracts.instant import Instant
@@ -14,6 +15,8 @@ BELIEVED_FROM = Instant.parse("2024-01-01T00:00:00Z")
 """A small computer that starts without a network shows an earlier time."""
 EARLY_MAX = 100_000
 """Eleven days at one every 10 s."""
+SAY_AGAIN_S = 600.0
+"""In the log, a meter that stays silent or comes and goes is not told of more often."""
 
 T = TypeVar("T")
 
@@ -37,6 +40,7 @@ async def measure_until(
         interval_s: between two readings.
     """
     early: list[Early] = []
+    said_s = -inf
     refused = 0
     found = ready()
     if found is None:
@@ -44,7 +48,9 @@ async def measure_until(
             try:
                 reading = Early(clock.monotonic(), await source.measure(clock.now()))
             except MeterSilentError as error:
-                log.warning("no reading", why=str(error))
+                if clock.monotonic() - said_s >= SAY_AGAIN_S:
+                    said_s = clock.monotonic()
+                    log.warning("no reading", why=str(error))
             else:
                 refused += len(early) >= EARLY_MAX
                 if len(early) < EARLY_MAX:

@@ -10,7 +10,7 @@ from broker.port import Bus
 from contracts import topics
 from contracts.instant import Instant
 from contracts.messages import Alert
-from meter.early import Early
+from meter.early import SAY_AGAIN_S, Early
 from meter.errors import MeterSilentError
 from meter.model import MeterModel
 from meter.settings import MeterSettings
@@ -23,8 +23,6 @@ from runtime.metrics import Metric, counter, gauge
 DAY_S = 86400.0
 SILENT_S = 30.0
 """A meter that has not answered for so long is worth an alert."""
-SAY_AGAIN_S = 600.0
-"""In the log, one that stays silent or comes and goes is not told of more often."""
 Severity = Literal["info", "warning", "critical"]
 
 
@@ -124,7 +122,7 @@ class MeterService:
                 self._outbox.add(self._model.reading(tick.at, measured))
 
     async def _measure(self, at: Instant) -> Measured | None:
-        """What the meter measures; None if it is silent, which is said once, and told as an alert in time."""
+        """What the meter measures; None if it is silent, which is told as an alert in time."""
         try:
             measured = await self._source.measure(at)
         except MeterSilentError as error:

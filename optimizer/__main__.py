@@ -51,10 +51,11 @@ async def serve(settings: Layered[OptimizerSettings], context: Context) -> None:
 
     memory = open_memory(settings.base.state_dir / FILE)
     houses = settings.houses or {HOUSE: settings.base}
-    door = open_door(settings.base)  # what is wrong with it is said before the broker is disturbed
+    # What is wrong with these is said before the broker is disturbed.
+    door, tokens = open_door(settings.base), _tokens(houses)
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(_bus(settings.base, houses, context))
-        outside, bridges = await stack.enter_async_context(_outside(houses, bus, context))
+        outside, bridges = await stack.enter_async_context(_outside(houses, tokens, bus, context))
         optimizer = OptimizerService(
             settings, bus, context.clock, context.life, outside=outside, memory=memory
         )
@@ -91,12 +92,15 @@ async def _bus(
 
 @asynccontextmanager
 async def _outside(
-    houses: Mapping[str, OptimizerSettings], bus: PlanesBus, context: Context
+    houses: Mapping[str, OptimizerSettings],
+    tokens: Mapping[Path | None, str],
+    bus: PlanesBus,
+    context: Context,
 ) -> "AsyncIterator[tuple[ReporterForecasts | None, list[BmsBridge]]]":
     """The houses' Reporters, and their batteries behind a BMS.
 
     Raises:
-        UsageError: some are named, but there is no HTTP client, or a token can't be read.
+        UsageError: some are named, but there is no HTTP client.
     """
     if not any(house.reporter_base_url or house.bms_base_url for house in houses.values()):
         yield None, []
@@ -120,18 +124,27 @@ async def _outside(
             if url := house.reporter_base_url:
                 who = url, house.reporter_token_file
                 if who not in asked:
-                    token = _token("reporter_token_file", house.reporter_token_file)
-                    asked[who] = Reporter(url, http, clock, token)
+                    asked[who] = Reporter(url, http, clock, tokens[house.reporter_token_file])
                 reporters[name] = asked[who]
             if url := house.bms_base_url:
-                token = _token("bms_token_file", house.bms_token_file)
-                batteries.append(RemoteBattery(name, house.battery(), Bms(url, http, clock, token)))
+                bms = Bms(url, http, clock, tokens[house.bms_token_file])
+                batteries.append(RemoteBattery(name, house.battery(), bms))
         bridges = [BmsBridge(battery, bus, clock, life) for battery in batteries]
         yield ReporterForecasts(reporters), bridges
 
 
-def _token(setting: str, file: Path | None) -> str:
-    return "" if file is None else read_token(file, setting)
+def _tokens(houses: Mapping[str, OptimizerSettings]) -> dict[Path | None, str]:
+    """What Reporters and BMSs are shown, by the files it stands in; nothing where none is named.
+
+    Raises:
+        UsageError: one can't be read, or by others too.
+    """
+    tokens: dict[Path | None, str] = {None: ""}
+    for house in houses.values():
+        for setting in ("reporter_token_file", "bms_token_file"):
+            if (file := getattr(house, setting)) is not None:
+                tokens[file] = read_token(file, setting)
+    return tokens
 
 
 @asynccontextmanager

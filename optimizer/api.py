@@ -11,10 +11,12 @@ from litestar.exceptions import ClientException, HTTPException, NotFoundExceptio
 from litestar.openapi import ResponseSpec
 from litestar.params import Parameter
 from msgspec import Meta
+from msgspec.structs import replace
 from prometheus_client.registry import Collector
 
 from contracts.instant import Instant
 from contracts.messages import Schedule
+from contracts.requests import ID
 from optimizer.board import Board
 from optimizer.metrics import PlanCounts
 from optimizer.plan import PlanStatus
@@ -31,9 +33,6 @@ from runtime.web import web_app
 
 NAMED_MAX = 20
 """So many houses are named to one who has not said which he means."""
-
-ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-"""An id, as OpenAPI writes patterns; it is only looked up."""
 
 House = Annotated[str | None, Parameter(pattern=ID, description="which house; default: the only one")]
 BatteryId = Annotated[
@@ -93,6 +92,9 @@ class PeakStatus(msgspec.Struct, frozen=True, kw_only=True):
     peak_kw: float
 
 
+OF_ALL = "of all houses: null to a house"
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The service's settings, counts, every battery and every peak."""
 
@@ -103,12 +105,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     horizon_hours: float
     time_step_minutes: int
     houses: list[str]
-    optimizations: int
-    optimizations_by_status: dict[str, int]
-    replans: Annotated[dict[str, int], Meta(description="plans out of turn, by cause")]
-    skipped_runs: int
+    optimizations: Annotated[int | None, Meta(description=OF_ALL)] = None
+    optimizations_by_status: Annotated[dict[str, int] | None, Meta(description=OF_ALL)] = None
+    replans: Annotated[dict[str, int] | None, Meta(description=f"out of turn, by cause, {OF_ALL}")] = None
+    skipped_runs: Annotated[int | None, Meta(description=OF_ALL)] = None
     next_run: Annotated[datetime, Meta(description="of all houses but those with an interval of their own")]
-    mean_solver_time: float
+    mean_solver_time: Annotated[float | None, Meta(description=OF_ALL)] = None
     batteries: Annotated[list[BatteryStatus], Meta(description="and cars")]
     forecasts: list[ForecastStatus]
     peaks: list[PeakStatus]
@@ -305,9 +307,8 @@ def _service_routes(
     @get("/api/mpc/status", sync_to_thread=False, **guards.reads())
     def status(request: HttpRequest) -> Status:
         """Health, settings, counts, and every battery."""
-        now, solved = clock.now(), sum(view.board.by_status.values())
-        interval_s = settings.interval_s
-        return Status(
+        now, interval_s = clock.now(), settings.interval_s
+        told = Status(
             status=health_now(),
             timestamp=plain(now),
             uptime_seconds=now.seconds_since(began),
@@ -315,18 +316,28 @@ def _service_routes(
             horizon_hours=settings.horizon_h,
             time_step_minutes=settings.step_min,
             houses=view.houses(request.user),
-            optimizations=solved,
-            optimizations_by_status=dict(view.board.by_status),
-            replans=dict(optimizer.replans),
-            skipped_runs=optimizer.skipped_runs,
             next_run=plain(now.floor(interval_s).after(interval_s)),
-            mean_solver_time=view.board.solve_s / solved if solved else 0.0,
             batteries=view.batteries(request.user),
             forecasts=view.forecasts(request.user),
             peaks=view.peaks(request.user),
         )
+        return _counted(told, optimizer) if request.user.is_site else told
 
     return [info, health, status]
+
+
+def _counted(status: Status, optimizer: OptimizerService) -> Status:
+    """The same with what is counted of all houses."""
+    board = optimizer.board
+    solved = sum(board.by_status.values())
+    return replace(
+        status,
+        optimizations=solved,
+        optimizations_by_status=dict(board.by_status),
+        replans=dict(optimizer.replans),
+        skipped_runs=optimizer.skipped_runs,
+        mean_solver_time=board.solve_s / solved if solved else 0.0,
+    )
 
 
 def _plan_routes(view: PlansView, guards: Guards, clock: Clock) -> list[Any]:

@@ -10,6 +10,8 @@ from contracts.messages import DerTelemetry
 
 GAP_MAX_S = 60.0
 """What flowed in a longer gap between two telemetry messages is not known, and not made up."""
+DAY_MAX_S = 25 * 3600.0
+"""Of the day on which the clocks are set back."""
 
 
 class DayWear(msgspec.Struct, frozen=True):
@@ -42,7 +44,8 @@ class Wear:
 
     def add(self, battery: DerTelemetry) -> None:
         """Take in what a battery has done since it was last heard."""
-        if self._midnight is None or battery.timestamp >= self._midnight:
+        # A midnight that is further off was kept under a clock that was ahead.
+        if self._midnight is None or not 0 < self._midnight.seconds_since(battery.timestamp) <= DAY_MAX_S:
             self._through_kwh.clear()
             self._midnight = _midnight_after(battery.timestamp, self._zone)
         last = self._last.get(battery.der_id)

@@ -1,4 +1,4 @@
-"""The plant's HTTP API: `/data/latest` for who has the token, `/health` for all."""
+"""The plant's HTTP API: `/data/latest` and `/metrics` for who has the token, `/health` for all."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -68,6 +68,7 @@ def plant_api(
         title="Test power plant",
         description="A power plant that drifts between its bounds.",
         log=get_log("plant"),
+        guards=guards,
         collectors=collectors,
         invalid_code=422,
     )

@@ -12,6 +12,7 @@ from contracts.ids import Id
 from plant.model import Bounds, PlantModel
 from runtime.errors import UsageError
 from runtime.settings import CommonSettings
+from runtime.token import checked_token
 
 PLANT = "complexo-paranhos"
 PLACEHOLDER = "<token>"
@@ -100,9 +101,16 @@ class Access(NamedTuple):
 
 
 def access_of(settings: PlantSettings) -> Access:
-    """From flags, then the environment, then config.json; without any token, a random one."""
+    """From flags, then the environment, then config.json; without any token, a random one.
+
+    Raises:
+        UsageError: config.json can't be read, or the token could be guessed.
+    """
     config = read_config(settings.config_json)
     plant_id = settings.plant_id or config.plant_id or PLANT
-    key = "" if config.api_key == PLACEHOLDER else config.api_key
-    token = settings.token or key
-    return Access(plant_id, token or secrets.token_urlsafe(24), is_new=not token)
+    if settings.token:
+        return Access(plant_id, checked_token(settings.token, "token"), is_new=False)
+    if config.api_key not in ("", PLACEHOLDER):
+        where = f"{settings.config_json}: plant.api_key"
+        return Access(plant_id, checked_token(config.api_key, where), is_new=False)
+    return Access(plant_id, secrets.token_urlsafe(24), is_new=True)

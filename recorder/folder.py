@@ -114,7 +114,7 @@ class DataFolder:
         return seen
 
     def close(self) -> None:
-        """Synchronise what is left, if it is not too much for a stop; the journal has it all."""
+        """Synchronise what is left, if that does not take too long; the journal has it all."""
         self._follower.finish()
         self._journal.close()
 
@@ -222,8 +222,8 @@ def open_data_folder(root: Path, day_timezone: str, opener: Opener = AppendFile)
             ) from error
         except BadArchiveError as error:
             raise StoreError(
-                f"{error}: nothing is changed, rows may stand in it alone: start the recorder that wrote it "
-                "until it is gone, or move it away if none did"
+                f"{error}: it is left as it is, rows may stand in it alone: start and stop the recorder that "
+                "wrote it, or move it away if none did"
             ) from error
         with closing(folder):
             yield folder

@@ -7,14 +7,15 @@ from pathlib import Path, PurePath
 
 from recorder.files import DayFile
 from recorder.journal import Journal
+from runtime.clock import SystemClock
 from runtime.logs import get_log
 
 ROUND_S = 30.0
 """A round over the files begins so long after the last one began, or when that has ended."""
 SYNCS_PER_S = 50
 """Of files and of folders: a new file costs three or so, and readings wait meanwhile."""
-CLOSING_FILES_MAX = 500
-"""A recorder that is stopped leaves what is more to the journal: the next one reads it."""
+CLOSING_S = 8.0
+"""A recorder that is stopped leaves what takes longer to the journal: the next one reads it."""
 
 
 class Follower:
@@ -39,6 +40,8 @@ class Follower:
         self._in_round = False
         self._began_s: float | None = None
         self._last_s: float | None = None
+        self._disk_clock = SystemClock()
+        """Whatever clock the services run on, a disk takes real time."""
 
     @property
     def behind(self) -> int:
@@ -67,12 +70,16 @@ class Follower:
             self._end_round()
 
     def finish(self) -> None:
-        """Synchronise what is left and let go of the journal, if that is not too much."""
-        if self.behind <= CLOSING_FILES_MAX:
-            self._sync()
-        if not self._in_round and self.behind <= CLOSING_FILES_MAX:
+        """Synchronise what is left and let go of the journal, if that does not take too long."""
+        until_s = self._disk_clock.monotonic() + CLOSING_S
+        self._sync(until_s=until_s)
+        if not self._in_round:
             self._begin_round()
-            self._sync()
+            self._sync(until_s=until_s)
+        if self.behind:
+            get_log("recorder").warning(
+                "stopped: the journal keeps the rows of some files", files=self.behind
+            )
 
     def _begin_round(self) -> None:
         self._in_round = True
@@ -80,7 +87,7 @@ class Follower:
         self._failed.clear()
         self._journal.begin_segment()
 
-    def _sync(self, syncs_max: float = inf) -> None:
+    def _sync(self, syncs_max: float = inf, until_s: float = inf) -> None:
         """Go on with the round, by a file at least; one that fails is tried again behind all others."""
         synced: set[Path] = set()
         for files, path in enumerate(list(self._round), start=1):
@@ -88,7 +95,7 @@ class Follower:
             if not self._is_synced(path, day, synced):
                 self._round[path] = day
                 self._failed.add(path)
-            if files + len(synced) >= syncs_max:
+            if files + len(synced) >= syncs_max or self._disk_clock.monotonic() >= until_s:
                 break
         if self._in_round and not self._round:
             self._end_round()

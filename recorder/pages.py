@@ -4,7 +4,9 @@ import gzip
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from datetime import date
+from io import BufferedReader
 from pathlib import Path
 
 import msgspec
@@ -90,12 +92,16 @@ def read_page(root: Path, house: str, day: date) -> Iterator[Line]:
     path = root / diary_file(house, day)
     packed = path.with_name(path.name + COMPRESSED)
     try:
-        over = path if _is_compressed(path) else packed
-        if over.exists():
-            with gzip.open(over) as page:
-                yield from _lines_in(page)
-        if over is packed and path.exists():
-            with path.open("rb") as page:
+        with ExitStack() as stack:
+            # Both before any is read: what they had then is all of it, whatever compresses them meanwhile.
+            over, page = _opened(packed, stack), _opened(path, stack)
+            if page is None:
+                over = _opened(packed, stack)  # the page may have gone into it between the two
+            elif page.peek(len(_MAGIC)).startswith(_MAGIC):
+                over, page = page, None  # it has both in it
+            if over is not None:
+                yield from _lines_in(gzip.open(over))
+            if page is not None:
                 yield from _lines_in(page)
     except (OSError, EOFError) as error:
         raise BadArchiveError(f"{path}: can't be read: {error}") from error
@@ -107,6 +113,13 @@ def _lines_in(page: Iterable[bytes]) -> Iterator[Line]:
             yield _decoder.decode(text)
         except (msgspec.DecodeError, ValueError):
             continue
+
+
+def _opened(path: Path, stack: ExitStack) -> BufferedReader | None:
+    try:
+        return stack.enter_context(path.open("rb"))
+    except FileNotFoundError:
+        return None
 
 
 def _is_compressed(path: Path) -> bool:

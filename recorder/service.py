@@ -120,10 +120,12 @@ class RecorderService:
             group.create_task(self._watch_gaps(alarms))
             writing = group.create_task(self._write_batches(folder, alarms))
             async for delivery in self._life.each(deliveries):
-                if sent.take(delivery.message.house) > 0:
-                    alarms.flood(delivery.message.house, own.flood_per_s)
-                self._watch_pv(delivery.message)
-                if is_covered(delivery.message):
+                message = delivery.message
+                self._watch_pv(message)
+                covered = is_covered(message)
+                if is_numbered(message) and not covered and sent.take(message.house) > 0:
+                    alarms.flood(message.house, own.flood_per_s)
+                if covered:
                     await self._acknowledge(delivery)
                 else:
                     await self._batches.put(delivery)

@@ -19,6 +19,8 @@ BURST_S = 10.0
 GUESS_COST = 100.0
 """A wrong token counts as so many requests: five at once by default, then one every two seconds."""
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+OWN_PAGE = (b"same-origin", b"none")
+"""Of Sec-Fetch-Site: a page of the server's own asks, or a person who has typed the address."""
 
 
 class ServedSettings(CommonSettings, frozen=True, kw_only=True):
@@ -143,22 +145,57 @@ class Doorman:
             headers: his request's.
         """
         headers = list(headers)
-        if wait := self._wait(peer_of(address), headers):
+        who = self._tokens.who(headers)
+        if wait := self._wait(who, address, headers):
             return wait
         if not self.door.answers_to(host, headers):
             return TurnedAway(421, "this is served on this machine alone: ask for http://127.0.0.1")
+        if who is None and self.door.is_open and is_from_a_page_elsewhere(headers):
+            return TurnedAway(403, "another site's page asks for this: without a token it may not")
         return None
 
-    def _wait(self, peer: str, headers: list[tuple[bytes, bytes]]) -> TurnedAway | None:
-        who = self._tokens.who(headers)
+    def _wait(
+        self, who: Principal | None, address: str, headers: list[tuple[bytes, bytes]]
+    ) -> TurnedAway | None:
         # A right token never waits for others' wrong ones: behind a proxy all have one address, and
         # nobody guesses 16 characters, however fast.
-        if self._tokens and who is None and shown_in(headers) and (wait_s := self._guesses.take(peer)):
-            return _until("too many wrong tokens", wait_s)
-        known = peer if who is None else f"{who.user}@{who.house}"
-        if wait_s := self._requests.take(known):
+        if self._tokens and who is None and shown_in(headers):
+            wait_s = self._guesses.take(peer_of(address))
+            if wait_s:
+                return _until("too many wrong tokens", wait_s)
+        if wait_s := self._requests.take(counted_as(who, address)):
             return _until("too many requests", wait_s)
         return None
+
+
+def counted_as(who: Principal | None, address: str) -> str:
+    """As whom somebody is counted where each has a limit: by his token, else by his address.
+
+    Args:
+        who: whose right token was shown; None: none was.
+        address: where he comes from.
+    """
+    return peer_of(address) if who is None else f"{who.user}@{who.house}"
+
+
+def is_from_a_page_elsewhere(headers: Headers) -> bool:
+    """Whether a browser sends this for another site's page, which could so change what needs no token here.
+
+    A link to a page of ours is none: whoever follows it sees ours. Browsers send an Origin with all that may
+    change something, and Sec-Fetch-Site to an address of this machine or with TLS; no page can forge them.
+
+    Args:
+        headers: the request's.
+
+    Source: W3C, Fetch Metadata Request Headers; https://web.dev/articles/fetch-metadata.
+    """
+    told = dict(headers)
+    site, origin = told.get(b"sec-fetch-site"), told.get(b"origin")
+    if site in OWN_PAGE:
+        return False
+    if site is None:
+        return origin is not None and origin.partition(b"://")[2] != told.get(b"host")
+    return origin is not None or told.get(b"sec-fetch-mode") != b"navigate"
 
 
 def _until(why: str, wait_s: float) -> TurnedAway:

@@ -88,9 +88,9 @@ def read_tokens(token: str, file: Path | None, users: Path | None, houses: Path 
     """
     known: dict[str, Principal] = {}
     if token:
-        known[_checked(token, "token")] = SITE
+        known[checked_token(token, "token")] = SITE
     elif file is not None:
-        known[read_token(file, "token_file")] = SITE
+        known[_own(file, "token_file")] = SITE
     for setting, folder in (("user_tokens", users), ("house_tokens", houses)):
         for path in _files(setting, folder):
             try:
@@ -98,7 +98,7 @@ def read_tokens(token: str, file: Path | None, users: Path | None, houses: Path 
                 refuse_reserved(name)
             except ContractError as error:
                 raise UsageError(f"{setting} {folder}: {error}") from error
-            found = read_token(path, setting)
+            found = _own(path, setting)
             if found in known:
                 raise UsageError(f"{setting} {path}: somebody else has this token: make one for each")
             known[found] = Principal(user=name) if folder is users else Principal(house=name)
@@ -115,11 +115,15 @@ def _files(setting: str, folder: Path | None) -> list[Path]:
         raise UsageError(f"{setting} {folder}: can't be read: {error.strerror}") from error
 
 
+def _own(file: Path, setting: str) -> str:
+    return checked_token(read_token(file, setting), f"{setting} {file}")
+
+
 def read_token(file: Path, setting: str) -> str:
-    """The token that stands alone in a file.
+    """The token that stands alone in a file; how long it is is up to who asks for it.
 
     Raises:
-        UsageError: it can't be read, or by others too, or is too short.
+        UsageError: it can't be read, or by others too, or can't be shown in a header.
     """
     try:
         mode, found = file.stat().st_mode, file.read_text(encoding="utf-8").strip()
@@ -127,12 +131,21 @@ def read_token(file: Path, setting: str) -> str:
         raise UsageError(f"{setting} {file}: can't be read: {error}") from error
     if mode & OTHERS:
         raise UsageError(f"{setting} {file}: others may read it: chmod 600 {file}")
-    return _checked(found, f"{setting} {file}")
+    return _shown(found, f"{setting} {file}")
 
 
-def _checked(token: str, where: str) -> str:
+def checked_token(token: str, where: str) -> str:
+    """A token, if it may be one of ours.
+
+    Raises:
+        UsageError: it could be guessed, or not be shown in a header.
+    """
+    if len(_shown(token, where)) < LENGTH_MIN:
+        raise UsageError(f"{where}: a token has {LENGTH_MIN} letters or more: openssl rand -hex 32 makes one")
+    return token
+
+
+def _shown(token: str, where: str) -> str:
     if not (token.isascii() and token.isprintable()):
         raise UsageError(f"{where}: a token is printable ASCII, on one line")
-    if len(token) < LENGTH_MIN:
-        raise UsageError(f"{where}: a token has {LENGTH_MIN} letters or more: openssl rand -hex 32 makes one")
     return token

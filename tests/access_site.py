@@ -191,10 +191,7 @@ class Guarded:
                 assert isinstance(self.life, Process)
                 os.kill(self.life.process.pid, signal.SIGHUP)
         elif self.name == "rabbitmq":
-            management = self.management
-            for gone in management.accounts() - set(self.site.users):
-                management.remove(gone)
-            management.load((self.site.folder / "definitions.json").read_bytes())
+            self.management.load((self.site.folder / "definitions.json").read_bytes())
 
     def asked(self, path: str) -> Any:
         """What RabbitMQ's management tells."""
@@ -372,6 +369,9 @@ def _container(broker: Guarded, image: str) -> Iterator[Life]:
                 RABBITMQ_ENABLED_PLUGINS_FILE=f"{home}/enabled_plugins",
             )
         case _:
+            container.with_kwargs(
+                user=str(os.geteuid())
+            )  # what `--apply` writes is the folder's owner's alone
             for part in ("conf", "extensions"):
                 container.with_volume_mapping(f"{home}/{part}", f"/opt/hivemq/{part}", "ro")
     with container:

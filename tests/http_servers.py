@@ -132,13 +132,15 @@ def write_tokens(folder: Path) -> dict[str, Path]:
 
 
 @contextlib.contextmanager
-def http_servers(folder: Path, requests_per_s: float = MANY_PER_S) -> Iterator[dict[str, Server]]:
-    """Serve them all, with tokens, in a thread of its own."""
+def http_servers(
+    folder: Path, requests_per_s: float = MANY_PER_S, *, guarded: bool = True
+) -> Iterator[dict[str, Server]]:
+    """Serve them all in a thread of its own, with tokens; or without, but the plant, which always has one."""
     ready: queue.Queue[Any] = queue.Queue()
 
     async def main() -> None:
         loop, life = asyncio.get_running_loop(), Lifecycle()
-        async with _all_served(folder, life, requests_per_s) as ports:
+        async with _all_served(folder, life, requests_per_s, guarded=guarded) as ports:
             ready.put((ports, lambda: loop.call_soon_threadsafe(life.stop)))
             await life.wait()
 
@@ -164,8 +166,10 @@ def http_servers(folder: Path, requests_per_s: float = MANY_PER_S) -> Iterator[d
 
 
 @contextlib.asynccontextmanager
-async def _all_served(folder: Path, life: Lifecycle, requests_per_s: float) -> AsyncIterator[dict[str, int]]:
-    clock, tokens = SystemClock(), write_tokens(folder)
+async def _all_served(
+    folder: Path, life: Lifecycle, requests_per_s: float, *, guarded: bool
+) -> AsyncIterator[dict[str, int]]:
+    clock, tokens = SystemClock(), write_tokens(folder) if guarded else dict[str, Path]()
     bus, _ = memory_bus(clock)
     for topic in (topics.METER_READING, topics.PV_READING, topics.ALERT):
         await bus.declare(topic, durable=topics.RECORDER)

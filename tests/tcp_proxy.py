@@ -28,6 +28,10 @@ class Proxy:
     def reopen(self) -> None:
         self._open = True
 
+    def lead_to(self, port: int) -> None:
+        """Let new connections through to another port."""
+        self._target = port
+
     def freeze(self) -> None:
         """Leave the connections open and carry nothing."""
         self._flows.clear()

@@ -80,7 +80,7 @@ function showLock() {
   state.now = null;
   main.replaceChildren(el("section", { class: "card", "aria-labelledby": "lock-title" },
     el("h1", { id: "lock-title" }, "Who are you?"), el("p", {}, "This page shows a house to who has its token, and all to who has the site's."),
-    tokenForm(begun)));
+    tokenForm(begun), el("p", { class: "note", role: "status" }, state.mistaken ? "Nobody here has that token." : "")));
 }
 
 /** From here on what is heard draws the page. */

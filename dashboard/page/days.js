@@ -7,17 +7,17 @@ import { bearer, fetched, hasToken } from "./token.js";
 
 const DAY = 24 * 3600e3;
 
+/** How long the browser has to begin to save a file. */
+const SAVE_MS = 60e3;
+
 /** A link can't show the token: with one the file is fetched, and handed over from memory. */
-async function download(event) {
-  if (!hasToken()) return;
-  event.preventDefault();
-  const { href } = event.currentTarget;
+async function download(href) {
   const answer = await fetch(href, { headers: bearer() });
-  if (!answer.ok) return;
+  if (!answer.ok) throw new Error((await answer.json()).detail);
   const url = URL.createObjectURL(await answer.blob());
-  const [, house, , day] = new URL(href).pathname.match(/recordings\/([^/]+)\/([^/]+)\/([^/]+)/);
-  el("a", { href: url, download: `${house}_${day}.csv` }).click();
-  URL.revokeObjectURL(url);
+  const [, house, meter, day] = new URL(href).pathname.match(/recordings\/([^/]+)\/([^/]+)\/([^/]+)/);
+  el("a", { href: url, download: `${house}_${meter}_${day}.csv` }).click();
+  setTimeout(() => URL.revokeObjectURL(url), SAVE_MS);
 }
 
 export class DaysView {
@@ -27,7 +27,7 @@ export class DaysView {
     this.choose = choose;
     this.meter = el("select", { id: "meter", onchange: () => this.pick(this.meter.value, null) });
     this.date = el("select", { id: "date", onchange: () => this.pick(this.meter.value, this.date.value) });
-    this.download = el("a", { class: "button", download: "", onclick: download }, "Download CSV");
+    this.download = el("a", { class: "button", download: "", hidden: true, onclick: (event) => this.save(event) }, "Download CSV");
     this.note = el("p", { class: "note", role: "status" });
     this.figures = el("dl", { class: "figures" });
     this.chart = new Chart({ title: "Measured", unit: "kW", height: 280, hint: HINT, show: (value) => `${value.toFixed(2)} kW` });
@@ -42,6 +42,17 @@ export class DaysView {
     this.choose(`${meter}/${day ?? this.meters.find((one) => `${one.house}/${one.meter}` === meter)?.days[0] ?? ""}`);
   }
 
+  async save(event) {
+    if (!hasToken()) return;
+    event.preventDefault();
+    try {
+      await download(this.download.href);
+      setText(this.note, "");
+    } catch (error) {
+      setText(this.note, `Not saved: ${error.message}`);
+    }
+  }
+
   /** Show `house/meter/day`, or the latest there is. */
   async show(path) {
     try {
@@ -51,8 +62,8 @@ export class DaysView {
       const any = one !== undefined;
       this.body.hidden = !any;
       this.meter.disabled = this.date.disabled = !any;
-      this.download.hidden = !any;
       if (!any) {
+        this.download.hidden = true;
         setText(this.note, "Nothing is recorded yet, or this page's server was not told where: --data-dir.");
         return;
       }
@@ -77,6 +88,7 @@ export class DaysView {
   async load(one, day) {
     const path = `/api/recordings/${one.house}/${one.meter}/${day}`;
     this.download.href = `${path}/csv`;
+    this.download.hidden = false;
     setText(this.note, "");
     const told = await fetched(path);
     const peak = Math.max(0, ...told.meter_w) / 1000;

@@ -1,6 +1,6 @@
 // The one stream from the server. The page never asks again by itself: it is told.
 
-import { bearer, forgetToken } from "./token.js";
+import { bearer, forgetToken, hasToken } from "./token.js";
 
 const SILENT_MS = 6000;
 const RETRY_MS = 2000;
@@ -18,6 +18,7 @@ export const state = {
   commands: [],
   live: false,
   locked: false,
+  mistaken: false, // the token that was given last is none
 };
 
 let listening = null;
@@ -55,6 +56,7 @@ function take(text) {
 async function listen(signal) {
   const answer = await fetch(`/api/stream?house=${encodeURIComponent(watched)}`, { headers: bearer(), signal });
   if (answer.status === 401) {
+    state.mistaken = hasToken();
     forgetToken();
     state.locked = true;
     changed("locked");

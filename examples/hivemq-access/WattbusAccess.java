@@ -7,6 +7,11 @@ import com.hivemq.extension.sdk.api.auth.parameter.TopicPermission.MqttActivity;
 import com.hivemq.extension.sdk.api.auth.parameter.TopicPermission.PermissionType;
 import com.hivemq.extension.sdk.api.auth.parameter.TopicPermission.Retain;
 import com.hivemq.extension.sdk.api.client.parameter.ClientTlsInformation;
+import com.hivemq.extension.sdk.api.events.client.ClientLifecycleEventListener;
+import com.hivemq.extension.sdk.api.events.client.parameters.AuthenticationSuccessfulInput;
+import com.hivemq.extension.sdk.api.events.client.parameters.ConnectionStartInput;
+import com.hivemq.extension.sdk.api.events.client.parameters.DisconnectEventInput;
+import com.hivemq.extension.sdk.api.interceptor.connect.ConnectInboundInterceptor;
 import com.hivemq.extension.sdk.api.packets.auth.DefaultAuthorizationBehaviour;
 import com.hivemq.extension.sdk.api.packets.connect.ConnackReasonCode;
 import com.hivemq.extension.sdk.api.packets.disconnect.DisconnectReasonCode;
@@ -26,6 +31,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import javax.naming.InvalidNameException;
@@ -44,7 +50,7 @@ public final class WattbusAccess implements ExtensionMain {
 
     private static final Logger LOG = LoggerFactory.getLogger(WattbusAccess.class);
     private static final int LOOK_EVERY_S = 1;
-    private static final long ARRIVED_S = 60;
+    private static final String GRANT = "wattbus-access-grant";
     private static final Set<String> KINDS = Set.of("client", "publish", "retain", "subscribe");
 
     /** What the file says: each user's lines, and to which users the client ids belong. */
@@ -63,11 +69,11 @@ public final class WattbusAccess implements ExtensionMain {
         }
     }
 
-    /** Who was let in, with what rights, and when. */
+    /** What one connection was given; its id stands among the connection's attributes. */
     private static final class Grant {
+        final String id = UUID.randomUUID().toString();
         final String user;
         final List<String> lines;
-        final long sinceS = nowS();
 
         Grant(final String user, final List<String> lines) {
             this.user = user;
@@ -75,14 +81,30 @@ public final class WattbusAccess implements ExtensionMain {
         }
     }
 
-    private final Map<String, Grant> granted = new ConcurrentHashMap<>(); // by client id
+    /** Takes back what a connection was given when it ends, however it ends. */
+    private final class Ended implements ClientLifecycleEventListener {
+        @Override
+        public void onMqttConnectionStart(final ConnectionStartInput input) {}
+
+        @Override
+        public void onAuthenticationSuccessful(final AuthenticationSuccessfulInput input) {}
+
+        @Override
+        public void onDisconnect(final DisconnectEventInput input) {
+            final String id = input.getConnectionInformation()
+                    .getConnectionAttributeStore()
+                    .getAsString(GRANT)
+                    .orElse("");
+            // Not what the client has got meanwhile, on a connection that took this one's place.
+            granted.computeIfPresent(
+                    input.getClientInformation().getClientId(), (client, grant) -> grant.id.equals(id) ? null : grant);
+        }
+    }
+
+    private final Map<String, Grant> granted = new ConcurrentHashMap<>(); // by client id, of who is connected
     private volatile Rules rules = new Rules();
     private String text = "";
     private Path file;
-
-    private static long nowS() {
-        return TimeUnit.NANOSECONDS.toSeconds(System.nanoTime());
-    }
 
     @Override
     public void extensionStart(final ExtensionStartInput input, final ExtensionStartOutput output) {
@@ -90,6 +112,15 @@ public final class WattbusAccess implements ExtensionMain {
         look();
         final SimpleAuthenticator authenticator = this::authenticate;
         Services.securityRegistry().setAuthenticatorProvider(ignored -> authenticator);
+        final ClientLifecycleEventListener ended = new Ended();
+        Services.eventRegistry().setClientLifecycleEventListener(ignored -> ended);
+        final ConnectInboundInterceptor interceptor = (connect, changed) -> {
+            // Who may choose a client id could otherwise leave any number of sessions behind, each with a queue.
+            if (!rules.owners.containsKey(connect.getClientInformation().getClientId())) {
+                changed.getConnectPacket().setSessionExpiryInterval(0);
+            }
+        };
+        Services.interceptorRegistry().setConnectInboundInterceptorProvider(ignored -> interceptor);
         Services.extensionExecutorService()
                 .scheduleWithFixedDelay(this::look, LOOK_EVERY_S, LOOK_EVERY_S, TimeUnit.SECONDS);
     }
@@ -114,7 +145,9 @@ public final class WattbusAccess implements ExtensionMain {
         } else {
             output.getDefaultPermissions().addAll(permissions(lines));
             output.getDefaultPermissions().setDefaultBehaviour(DefaultAuthorizationBehaviour.DENY);
-            granted.put(client, new Grant(user, lines));
+            final Grant grant = new Grant(user, lines);
+            input.getConnectionInformation().getConnectionAttributeStore().putAsString(GRANT, grant.id);
+            granted.put(client, grant);
             output.authenticateSuccessfully();
         }
     }
@@ -160,7 +193,7 @@ public final class WattbusAccess implements ExtensionMain {
             if (!fresh.equals(text)) {
                 rules = parse(fresh);
                 text = fresh;
-                LOG.info("{} users may come in", rules.lines.size());
+                LOG.info("{} users may come in, {} clients are in", rules.lines.size(), granted.size());
             }
         } catch (final IOException | IllegalArgumentException e) {
             LOG.error("{} can't be used, and nothing changes: {}", file, e.toString());
@@ -173,18 +206,17 @@ public final class WattbusAccess implements ExtensionMain {
         });
     }
 
-    /** Disconnect a client whose rights are no longer what they were; again at the next look if it was not there. */
-    private void disconnect(final String client, final Grant grant) {
+    /** Disconnect a client whose rights are no longer what they were; again at each look, until it has gone. */
+    private static void disconnect(final String client, final Grant grant) {
         Services.clientService()
                 .disconnectClient(client, false, DisconnectReasonCode.NOT_AUTHORIZED, "its rights have changed")
                 .whenComplete((done, error) -> {
-                    if (Boolean.TRUE.equals(done)) {
+                    if (error != null) {
+                        LOG.error("'{}' of '{}' can't be disconnected yet: {}", client, grant.user, error.toString());
+                    } else if (done) {
                         LOG.info("disconnected '{}' of '{}'", client, grant.user);
                     }
-                    // Who was let in a moment ago may still be on the way into HiveMQ's books.
-                    if (Boolean.TRUE.equals(done) || nowS() - grant.sinceS > ARRIVED_S) {
-                        granted.remove(client, grant);
-                    }
+                    // Else it may still be on its way into HiveMQ's books.
                 });
     }
 

@@ -41,7 +41,7 @@ class MqttSource:
         del at  # a meter knows only what it measures now
         if self._hearing is None:
             self._hearing = asyncio.create_task(self._hear())
-        return await self._newest.get(self._away())
+        return await self._newest.get("" if self._broker is None else self._broker.trouble)
 
     async def close(self) -> None:
         """Hear no more."""
@@ -49,10 +49,6 @@ class MqttSource:
             self._hearing.cancel()
             with suppress(asyncio.CancelledError):
                 await self._hearing
-
-    def _away(self) -> str:
-        broker = self._broker
-        return "" if broker is None or broker.connected else f"broker at {broker.where} is away"
 
     async def _hear(self) -> None:
         while True:

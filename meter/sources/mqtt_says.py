@@ -89,10 +89,12 @@ class Shelly:
                 self._note(topic, component, status, "act_power", "current")
             elif kind in ("pm1", "switch"):
                 self._note(topic, component, status, "apower", "current")
-                self._is_whole |= component in self._power_w
 
     def _note(self, topic: str, channel: str, status: dict[str, Any], power: str, current: str) -> None:
-        """Note what a channel says; how many there are shows when one says its power again, there."""
+        """Note what a channel says; how many there are shows when one says its power again, there.
+
+        It shows no more than that: one whose power has not changed may have said nothing yet.
+        """
         try:
             if power in status:
                 self._is_whole |= (topic, channel) in self._heard

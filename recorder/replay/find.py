@@ -70,6 +70,11 @@ def _in_folder(folder: Path) -> Iterator[Path]:
                 yield Path(where, name)
 
 
+def full(path: Path) -> Path:
+    """The absolute path without any `..`; links in it keep the names that they give."""
+    return Path(os.path.normpath(path.absolute()))
+
+
 def source_of(path: Path, house: str | None, meter: str | None) -> Source:
     """Whose rows a file holds.
 
@@ -81,7 +86,7 @@ def source_of(path: Path, house: str | None, meter: str | None) -> Source:
     Raises:
         BadArchiveError: a file that tells none has no name to make a house of.
     """
-    *_, grandparent, parent, _ = ("", "", *path.absolute().parts)
+    *_, grandparent, parent, _ = ("", "", *full(path).parts)
     named = _day_name(path.stem)
     if named and named[1] == parent and _is_id(grandparent) and _is_id(parent):
         with suppress(ValueError):

@@ -32,7 +32,7 @@ from contracts.topics import DeliveryClass
 from runtime.clock import SystemClock
 from tests.access_probe import Probe, Refused, probe, until
 from tests.access_site import A_DAY_S, DEVICES, PROBER, Guarded, client_of
-from tests.broker_life import LOOPBACK, PASSWORD, USER
+from tests.broker_life import LOOPBACK, PASSWORD, USER, Container, Process
 from wattbus.access.authority import new_authority, server_identity
 from wattbus.access.identity import Identity
 from wattbus.access.roles import house_account
@@ -112,12 +112,9 @@ async def test_a_reading_comes_to_the_recorder_and_nothing_in_another_name(
     assert "'house-d' in the payload" not in refused
 
 
-@pytest.mark.parametrize("whose", ["service.recorder", "dashboard.wall"])
-def test_a_house_can_not_take_anothers_session(mqtt: Guarded, whose: str) -> None:
-    # A dashboard takes what id it likes; at Mosquitto it is its user's name.
-    of_viewer = "phone-1" if mqtt.name == "hivemq" else whose
-    session = "wattbus-recorder" if whose == "service.recorder" else of_viewer
-    recorder = Probe(mqtt, whose, session, durable=True)
+def test_a_house_can_not_empty_the_recorders_session(mqtt: Guarded) -> None:
+    session = "wattbus-recorder"
+    recorder = Probe(mqtt, "service.recorder", session, durable=True)
     recorder.subscribe(topics.METER_READING.filter)
     recorder.close()
     try:
@@ -126,11 +123,68 @@ def test_a_house_can_not_take_anothers_session(mqtt: Guarded, whose: str) -> Non
         steal(mqtt, session)
         recorder.connect(clean=False)
         until(recorder.heard, ANOTHERS.name, b"kept")
-        steal(mqtt, session)
-        time.sleep(0.5)
-        assert not recorder.ended.is_set()
     finally:
         recorder.close()
+
+
+@pytest.mark.parametrize("whose", ["service.recorder", "dashboard.wall"])
+def test_a_house_can_not_take_anothers_session(mqtt: Guarded, whose: str) -> None:
+    # A dashboard takes what id it likes; at Mosquitto it is its user's name.
+    of_viewer = "phone-1" if mqtt.name == "hivemq" else whose
+    session = "wattbus-recorder" if whose == "service.recorder" else of_viewer
+    with probe(mqtt, whose, session) as one:
+        steal(mqtt, session)
+        time.sleep(0.5)
+        assert not one.ended.is_set()
+
+
+def test_a_free_client_id_leaves_no_session_at_hivemq(access_broker: Callable[[str], Guarded]) -> None:
+    """Each would be a queue, and a dashboard may take as many ids as it likes."""
+    hivemq = access_broker("hivemq")
+    phone = Probe(hivemq, "dashboard.wall", "phone-2", durable=True)
+    phone.subscribe(topics.METER_READING.filter)
+    phone.close()
+    try:
+        with probe(hivemq, "house.house-e", "meter-house-e-main") as house:
+            house.publish(ANOTHERS.name, b"missed")
+            phone.connect(clean=False)
+            phone.subscribe(topics.METER_READING.filter)
+            house.publish(ANOTHERS.name, b"heard")
+        until(phone.heard, ANOTHERS.name, b"heard")
+        assert phone.heard == {ANOTHERS.name: {b"heard"}}
+    finally:
+        phone.close()
+
+
+def test_hivemqs_extension_keeps_nothing_of_who_has_gone(access_broker: Callable[[str], Guarded]) -> None:
+    """Nor would it have memory for ever, with clients who come by ever new ids."""
+    hivemq = access_broker("hivemq")
+    for number in range(10):
+        with probe(hivemq, "dashboard.wall", f"page-{number}"):
+            pass
+    with probe(hivemq, "dashboard.wall", "page-who-stays"):
+        wait_until_in(hivemq, 1)
+    wait_until_in(hivemq, 0)
+
+
+def wait_until_in(hivemq: Guarded, clients: int) -> None:
+    """Until the extension says that so many are; it does whenever its file has changed."""
+    guest = house_account("house-guest", DEVICES)
+    deadline = time.monotonic() + REVOKED_WITHIN_S
+    begun = len(log_of(hivemq))
+    while f", {clients} clients are in" not in (told := log_of(hivemq)[begun:]):
+        assert time.monotonic() < deadline, told
+        for change in (lambda: hivemq.site.enroll(guest), lambda: hivemq.site.revoke(guest.name)):
+            change()
+            hivemq.reload()
+            time.sleep(1.2)  # it looks each second
+
+
+def log_of(broker: Guarded) -> str:
+    if isinstance(broker.life, Container):
+        return broker.life.container.logs().decode()
+    assert isinstance(broker.life, Process)
+    return broker.life.log.read_text()
 
 
 def steal(broker: Guarded, session: str) -> None:
@@ -351,6 +405,31 @@ async def test_what_is_revoked_is_shut_out_within_seconds(
                 pass
         assert "\n" not in str(refused.value)
     await until_let_in(broker, new.name)
+
+
+def test_who_took_his_own_session_over_is_shut_out_too(mqtt: Guarded) -> None:
+    """What the broker keeps of the first connection's end must not make it forget the second."""
+    account = house_account("house-s", DEVICES)
+    mqtt.site.enroll(account)
+    mqtt.reload()
+    client = "meter-house-s-main"
+    until_in(mqtt, account.name, client).close()
+    with probe(mqtt, account.name, client) as first, probe(mqtt, account.name, client) as second:
+        assert first.ended.wait(REVOKED_WITHIN_S)
+        time.sleep(0.5)
+        mqtt.site.revoke(account.name)
+        mqtt.reload()
+        assert second.ended.wait(REVOKED_WITHIN_S)
+
+
+def until_in(mqtt: Guarded, user: str, client: str) -> Probe:
+    deadline = time.monotonic() + REVOKED_WITHIN_S
+    while True:
+        try:
+            return Probe(mqtt, user, client)
+        except Refused:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def url_of_gone(broker: Guarded, gone: str, still: str) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,35 @@ def test_the_stream_is_never_kept(server: Served) -> None:
         assert answer.headers["cache-control"] == "no-cache"
         lines = answer.iter_lines()
         assert next(lines) == "event: hello"
+
+
+def streams(server: Served, opened: contextlib.ExitStack, **headers: str) -> int:
+    """Open one more; the status of its answer."""
+    asked = server.client.stream("GET", "/api/stream", headers=headers)
+    answer = opened.enter_context(asked)
+    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        assert "pages are open already: close one" in answer.read().decode()
+    return answer.status_code
+
+
+def test_nobody_keeps_others_out_with_all_the_pages(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.hub.WATCHERS_OF_ONE_MAX", 3)
+    with contextlib.ExitStack() as opened:
+        until = time.monotonic() + 20  # the pages of the tests before are still to be missed
+        while [streams(server, opened) for _ in range(3)] != [200] * 3:
+            assert time.monotonic() < until
+            opened.close()
+        assert [streams(server, opened) for _ in range(2)] == [503, 503]
+        assert [streams(server, opened, **BEARER) for _ in range(4)] == [200, 200, 200, 503]
+        monkeypatch.setattr("dashboard.hub.WATCHERS_MAX", 6)
+        monkeypatch.setattr("dashboard.hub.WATCHERS_OF_ONE_MAX", 100)
+        assert streams(server, opened, **BEARER) == 503
+    until = time.monotonic() + 20
+    status = 503
+    while status != 200:  # who has gone leaves room
+        assert time.monotonic() < until
+        with contextlib.ExitStack() as opened:
+            status = streams(server, opened)
 
 
 def test_the_page_needs_nothing_from_elsewhere() -> None:

@@ -22,7 +22,7 @@ from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
 from tests.openapi import check_api
 
-TOKEN = "sesame"  # noqa: S105 - the test's own
+TOKEN = "sesame-of-the-tests"  # noqa: S105
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 LATEST = f"/data/latest?plant_id={PLANT}"
 SETTINGS = PlantSettings(gen_min=0.05, gen_max=0.15, cons_min=0.03, cons_max=0.10, interval=0.5)
@@ -130,6 +130,11 @@ def test_a_plant_that_is_none(server: httpx.Client, query: str, code: int) -> No
     assert server.get(f"/data/latest?{query}", headers=AUTHORIZED).status_code == code
 
 
+def test_what_it_counts_is_for_who_has_the_token(server: httpx.Client) -> None:
+    assert server.get("/metrics").status_code == 401
+    assert "wattbus_http_seconds" in server.get("/metrics", headers=AUTHORIZED).text
+
+
 def test_it_drifts(server: httpx.Client) -> None:
     told = {server.get("/health").json()["current_generation"]}
     for _ in range(100):
@@ -145,19 +150,33 @@ def test_it_drifts(server: httpx.Client) -> None:
 
 def test_the_token_is_looked_for_in_order(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
-    config.write_text(json.dumps({"plant": {"api_key": "from-file", "plant_id": "mine"}, "other": 1}))
+    config.write_text(
+        json.dumps({"plant": {"api_key": "from-file-of-the-tests", "plant_id": "mine"}, "other": 1})
+    )
     told = PlantSettings(gen_min=0, gen_max=1, cons_min=0, cons_max=1, config_json=config)
-    assert access_of(told) == Access("mine", "from-file", is_new=False)
+    assert access_of(told) == Access("mine", "from-file-of-the-tests", is_new=False)
     flagged = PlantSettings(
         gen_min=0,
         gen_max=1,
         cons_min=0,
         cons_max=1,
         config_json=config,
-        token="flag",  # noqa: S106
+        token=TOKEN,
         plant_id="p",
     )
-    assert access_of(flagged) == Access("p", "flag", is_new=False)
+    assert access_of(flagged) == Access("p", TOKEN, is_new=False)
+
+
+@pytest.mark.parametrize("token", ["a", "sesame", "x" * 15, "tokén-of-the-tests"])
+def test_a_token_that_could_be_guessed_is_refused(tmp_path: Path, token: str) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"plant": {"api_key": token}}))
+    bounds = {"gen_min": 0.0, "gen_max": 1.0, "cons_min": 0.0, "cons_max": 1.0}
+    for given, where in (({"token": token}, "token"), ({}, f"{config}: plant.api_key")):
+        with pytest.raises(UsageError) as caught:
+            access_of(PlantSettings(**bounds, config_json=config, **given))
+        assert str(caught.value).startswith(f"{where}: a token ")
+        assert "\n" not in str(caught.value)
 
 
 def test_without_any_token_a_new_one_is_made(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ from tests.unit.test_optimizer_model import SETUP, der
 EXAMPLE = Path(__file__).parents[2] / "examples" / "data" / "fr_house_30min.csv"
 SPEC = BatterySpec(capacity_kwh=10.0, max_charge_kw=5.0, max_discharge_kw=5.0)
 LOG = get_log("test")
-TOKEN = "a-token-of-the-counterparts"  # noqa: S105 - of this test alone
+TOKEN = "short"  # noqa: S105 - of this test alone
 
 
 class Stub:

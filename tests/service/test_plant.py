@@ -122,8 +122,13 @@ def test_without_a_broker_a_plant_and_a_poller_begin_and_keep_what_they_read(tmp
     away, plant_port, own_port = free_ports(3)
     nowhere = ("--live-url", f"mqtt://127.0.0.1:{away}", "--state-dir", "state")
     bounds = ("--gen-min", "0.05", "--gen-max", "0.15", "--cons-min", "0.03", "--cons-max", "0.1")
-    rhythm = ("--interval", "0.2", "--port", str(plant_port), "--token", "sesame")
-    asking = ("--api-endpoint", f"http://127.0.0.1:{plant_port}/data/latest", "--api-key", "sesame")
+    rhythm = ("--interval", "0.2", "--port", str(plant_port), "--token", "sesame-of-the-tests")
+    asking = (
+        "--api-endpoint",
+        f"http://127.0.0.1:{plant_port}/data/latest",
+        "--api-key",
+        "sesame-of-the-tests",
+    )
     with (
         process(tmp_path, "plant", *bounds, *rhythm, *nowhere),
         process(

@@ -204,8 +204,17 @@ async def test_what_a_broker_has_kept_is_no_measurement_of_now(mosquitto: Broker
         await source.close()
 
 
-async def test_a_meter_is_heard_again_over_mqtt_after_its_broker_was_away(mosquitto: Broker) -> None:
-    async with proxy_to(mosquitto.ports["mqtt"]) as proxy:
+async def test_a_meter_is_heard_again_over_mqtt_after_its_broker_was_away_or_refused_it(
+    mosquitto: Broker,
+) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A broker at which the password was changed."""
+        await reader.read(1)
+        writer.write(b"\x20\x03\x00\x86\x00")  # MQTT 5: bad user name or password
+        writer.close()
+
+    refusing = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with refusing, proxy_to(mosquitto.ports["mqtt"]) as proxy:
         device = f"mqtt://127.0.0.1:{proxy.port}/em4"
         source = source_of(own(source="tasmota", device=device, device_age_max_s=1.0), CLOCK)
         async with open_mqtt(str(mosquitto.mqtt_url), client="meter-4", wait_s=10, will=None) as meter:
@@ -219,8 +228,11 @@ async def test_a_meter_is_heard_again_over_mqtt_after_its_broker_was_away(mosqui
             speaking = asyncio.create_task(speak())
             assert (await soon(source)).power_w == 12.0
             proxy.cut(reopen=False)
-            assert "is away" in await why_silent(source, f"broker at 127.0.0.1:{proxy.port}")
+            await why_silent(source, f"broker at 127.0.0.1:{proxy.port}")
+            proxy.lead_to(refusing.sockets[0].getsockname()[1])
             proxy.reopen()
+            await why_silent(source, "check the user and password in its URL")
+            proxy.lead_to(mosquitto.ports["mqtt"])
             assert (await soon(source)).power_w == 12.0
             speaking.cancel()
             await asyncio.wait([speaking])
@@ -361,6 +373,23 @@ def test_readings_wait_until_the_clock_is_set_and_the_disk_has_room() -> None:
     assert [one.measured.power_w for one in early] == [1.0, 3.0, 4.0, 5.0, 6.0, 7.0]
     assert [one.at_s for one in early] == sorted(one.at_s for one in early)
     assert early[0].at_s - early[-1].at_s == pytest.approx(-60, abs=10)  # whatever the wall clock did
+
+
+def test_a_meter_that_is_silent_before_the_clock_is_set_fills_no_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def main(clock: VirtualClock) -> None:
+        begin_s = clock.monotonic()
+
+        def ready() -> bool | None:
+            return True if clock.monotonic() - begin_s >= 3600 else None
+
+        silent = Flaky(set(range(1000)))
+        await measure_until(ready, silent, clock, Lifecycle(), 10.0, get_log("meter"))
+
+    run_virtual(main)
+    said = capsys.readouterr()
+    assert 6 <= (said.out + said.err).count("no reading") <= 7
 
 
 def test_a_meter_starts_on_a_full_disk_and_keeps_what_it_measured(tmp_path: Path) -> None:

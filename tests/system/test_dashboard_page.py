@@ -328,6 +328,9 @@ async def test_a_house_s_token_shows_that_house_alone(tmp_path: Path) -> None:
         page = seen.page
         await becomes(page, text_is("#lock-title", "Who are you?"))
         assert HOUSE not in await page.inner_text("body")
+        await page.fill("#token", f"{TOKEN}-of-nobody")
+        await page.click("text=Unlock")
+        await becomes(page, text_is(".card [role=status]", "Nobody here has that token."))
         await page.fill("#token", f"{TOKEN}-{HOUSE}")
         await page.click("text=Unlock")
         await becomes(page, text_is("section[aria-labelledby=houses-title] tbody tr", HOUSE))
@@ -335,7 +338,7 @@ async def test_a_house_s_token_shows_that_house_alone(tmp_path: Path) -> None:
         await page.goto(f"{url}/#/days")
         async with page.expect_download() as downloading:
             await page.click("text=Download CSV")
-        assert (await downloading.value).suggested_filename == f"{HOUSE}_2026-11-20.csv"
+        assert (await downloading.value).suggested_filename == f"{HOUSE}_main_2026-11-20.csv"
         assert "house-b" not in await page.inner_html("body")
         assert seen.elsewhere == []
         assert all("401" in error for error in seen.errors), seen.errors

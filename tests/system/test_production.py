@@ -1,13 +1,10 @@
 """compose.production.yaml as docs/deploy.md has it: certificates alone; houses come, get new keys, and go meanwhile."""
 
 import json
-import os
 import re
 import shutil
 import socket
 import ssl
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,111 +13,22 @@ from pathlib import Path
 import docker
 import httpx
 import pytest
+from paho.mqtt.client import CallbackAPIVersion, Client, MQTTv5
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from runtime.clock import SystemClock
 from tests.brokers import HIVEMQ, free_ports
 from tests.compose import REPOSITORY, Stack, provide_images
-from tests.system.test_run import CLEAN
+from tests.production_site import HOUSE, PRODUCTION, House, Server
 from wattbus.access.authority import client_identity, new_authority
 
 SERVICES = ("recorder", "pvsim", "optimizer", "orchestrator", "dashboard")
 BROKERS = {"rabbitmq", "mqtt"}
-HOUSE = "house-a"
 CONTAINERS_UID = 10001
-PRODUCTION = REPOSITORY / "examples" / "production"
+TWO_WEEKS_S = 14 * 86400
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]  # the first build of the image takes minutes
-
-
-class Server:
-    """The machine of the centre, as root works there.
-
-    Args:
-        home: SITE_HOME.
-        stack: its containers.
-    """
-
-    def __init__(self, home: Path, stack: Stack) -> None:
-        self.home, self.stack = home, stack
-        self._commands = home.parent / "bin"
-        self._commands.mkdir()
-        command = self._commands / "wattbus"
-        command.write_text(f'#!/bin/sh\nexec {sys.executable} -m wattbus "$@"\n')
-        command.chmod(0o755)
-
-    def run(self, *words: str | Path, **environment: str) -> str:
-        env = {
-            **CLEAN,
-            **self.stack.env,
-            "PYTHONPATH": str(REPOSITORY),
-            "PATH": f"{self._commands}:{os.environ['PATH']}",
-            **environment,
-        }
-        done = subprocess.run(words, cwd=self.home, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def tell_brokers(self) -> None:
-        self.run(PRODUCTION / "tell-brokers")
-
-    def rows(self) -> list[list[str]]:
-        files = sorted(self.home.glob(f"data/{HOUSE}/main/main_*.csv"))
-        return [line.split(",") for path in files for line in path.read_text().splitlines()[1:]]
-
-
-class House:
-    """A house's computer: what is installed there, and its meter.
-
-    Args:
-        server: whose site it is of.
-        root: instead of its `/`.
-    """
-
-    def __init__(self, server: Server, root: Path) -> None:
-        self.server, self.root = server, root
-        self.settings = root / "etc" / "wattbus" / HOUSE
-        self._said = root.parent / "meter.err"
-        self._meter: subprocess.Popen[bytes] | None = None
-
-    def install(self) -> str:
-        """Returns the code of its certificate."""
-        told = self.server.run("wattbus", "install", f"{HOUSE}.bundle", "--root", str(self.root))
-        found = re.search(r"certificate (\S+) is in place", told)
-        assert found, told
-        return found[1]
-
-    def start(self) -> None:
-        config = self.settings / "wattbus.toml"
-        command = [sys.executable, "-m", "meter", "--config", str(config), "--interval-s", "1"]
-        env = {**CLEAN, "PYTHONPATH": str(REPOSITORY)}
-        with self._said.open("ab") as said:
-            self._meter = subprocess.Popen(command, cwd=self.root, env=env, stderr=said)
-
-    def stop(self) -> None:
-        if self._meter is not None:
-            self._meter.terminate()
-            assert self._meter.wait(30) == 0, self._said.read_text()[-2000:]
-
-    def connections(self) -> set[str]:
-        """Those its meter has at the brokers, by the kernel's numbers."""
-        assert self._meter is not None
-        proc = Path(f"/proc/{self._meter.pid}")
-        own = {str(fd.readlink()) for fd in proc.glob("fd/*") if fd.is_symlink()}
-        ports = {f"{int(self.server.stack.env[name]):04X}" for name in ("RABBITMQ_TLS_PORT", "MQTT_TLS_PORT")}
-        lines = [line.split() for line in (proc / "net" / "tcp").read_text().splitlines()[1:]]
-        return {
-            one[9]
-            for one in lines
-            if one[2].rpartition(":")[2] in ports and one[3] == "01" and f"socket:[{one[9]}]" in own
-        }
-
-    def wait_for_readings(self) -> None:
-        begun = len(self.server.rows())
-        self.server.stack.wait_for("rows of the house", lambda: len(self.server.rows()) > begun + 1, 60)
-
-    def wait_until_cut_off(self, before: set[str]) -> None:
-        """Until none of these connections is left."""
-        self.server.stack.wait_for("its connections end", lambda: not before & self.connections(), 60)
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +132,18 @@ def test_who_has_no_certificate_of_ours_is_refused(
     assert handshake(stack.env[port], ca, stranger)
 
 
+def test_identities_do_not_go_on_without_a_key(server: Server, tmp_path: Path) -> None:
+    """A file that install refuses: the bundle, the only copy of the new key, stays."""
+    settings = tmp_path / "etc" / "wattbus" / "service.recorder" / "wattbus.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("no [toml")
+    done = server.attempt(PRODUCTION / "identities", "127.0.0.1", SITE_HOME=str(tmp_path))
+    assert done.returncode != 0
+    assert str(settings) in done.stderr
+    assert (tmp_path / "service.recorder.bundle").exists()
+    assert not (settings.parent / ".env").exists()
+
+
 def test_containers_are_hardened(stack: Stack) -> None:
     containers = stack.containers()
     published = {}
@@ -261,22 +181,18 @@ def test_a_service_has_no_way_out_and_sees_its_own_key_alone(stack: Stack) -> No
     assert said.splitlines() == ["['.env', 'ca.crt', 'client.pem', 'code', 'wattbus.toml']", "True"]
 
 
+def rabbitmqctl(stack: Stack, *words: str) -> str:
+    return stack.compose("exec", "-T", "rabbitmq", "rabbitmqctl", "--quiet", *words)
+
+
 def test_what_is_too_large_is_refused(stack: Stack) -> None:
     # A house that sent such would otherwise soon have the broker refuse everybody's for want of memory.
-    said = stack.compose(
-        "exec",
-        "-T",
-        "rabbitmq",
-        "rabbitmqctl",
-        "--quiet",
-        "eval",
-        "application:get_env(rabbit, max_message_size).",
-    )
+    said = rabbitmqctl(stack, "eval", "application:get_env(rabbit, max_message_size).")
     assert said.strip() == "{ok,1100000}"
 
 
 def test_readings_wait_in_quorum_queues(stack: Stack) -> None:
-    listed = stack.compose("exec", "-T", "rabbitmq", "rabbitmqctl", "--quiet", "list_queues", "name", "type")
+    listed = rabbitmqctl(stack, "list_queues", "name", "type")
     durable = {
         line.split()[0]: line.split()[1] for line in listed.splitlines()[1:] if line.startswith("wattbus.")
     }
@@ -306,6 +222,59 @@ def test_a_house_gets_a_new_key_and_the_old_one_ends(server: Server, house: Hous
     house.wait_for_readings()
 
 
+def ways_of(stack: Stack, exchange: str) -> set[tuple[str, ...]]:
+    """What leads from it to other exchanges, and to it: source, target, key."""
+    columns = ("source_name", "destination_name", "routing_key")
+    lines = rabbitmqctl(stack, "list_bindings", "--no-table-headers", *columns).splitlines()
+    return {way for line in lines if exchange in (way := tuple(line.split("\t")))[:2]}
+
+
+def test_a_broker_that_is_away_keeps_nothing_from_the_other(
+    server: Server, house: House, stack: Stack
+) -> None:
+    """The house has no battery any more; a thief has led what all hear to its exchange; Mosquitto is down."""
+    own = f"wattbus.from.house.{HOUSE}"
+    made = ("wattbus", own, "wattbus.site.bus.*.get")
+    ends = [f'{{resource, <<"/">>, exchange, <<"{name}">>}}' for name in made[:2]]
+    way = f'{{binding, {ends[0]}, <<"{made[2]}">>, {ends[1]}, [{{<<"a">>, longstr, <<"b">>}}]}}'
+    rabbitmqctl(stack, "eval", f'ok = rabbit_binding:add({way}, <<"thief">>).')
+    rabbitmqctl(stack, "add_user", "admin", "of-no-use-elsewhere")
+    of_battery = (own, "wattbus", f"wattbus.{HOUSE}.der.battery.telemetry")
+    assert {made, of_battery} <= ways_of(stack, own)
+    stack.compose("stop", "mqtt")
+    server.run("wattbus", "enroll", HOUSE, "--meter", "main")
+    told = server.attempt(PRODUCTION / "tell-brokers")
+    assert told.returncode == 1
+    assert "tell-brokers: not told: mqtt:" in told.stderr
+    left = ways_of(stack, own)
+    assert left.isdisjoint({made, of_battery})
+    assert (own, "wattbus", f"wattbus.{HOUSE}.meter.main.status") in left
+    users = {line.split()[0] for line in rabbitmqctl(stack, "list_users").splitlines()[1:]}
+    assert {"admin", f"house.{HOUSE}.2", f"house.{HOUSE}.3"} <= users
+    stack.compose("up", "--detach", "--wait", "--no-deps", "mqtt")
+    server.tell_brokers()
+    house.wait_for_readings()
+
+
+def session_kept_s(home: Path, port: str) -> int:
+    """What the MQTT broker makes of a wish to be remembered for ever [s]."""
+    answered: list[int] = []
+    client = Client(CallbackAPIVersion.VERSION2, client_id="check-dashboard-main", protocol=MQTTv5)
+    own = home / "etc" / "wattbus" / "dashboard.main"
+    client.tls_set(str(own / "ca.crt"), str(own / "client.pem"))
+    wish = Properties(PacketTypes.CONNECT)
+    wish.SessionExpiryInterval = 0xFFFFFFFF
+
+    def take(_client: Client, _userdata: object, _flags: object, _reason: object, said: Properties) -> None:
+        answered.append(said.SessionExpiryInterval)
+        client.disconnect()
+
+    client.on_connect = take
+    client.connect("127.0.0.1", int(port), clean_start=True, properties=wish)
+    client.loop_forever()
+    return answered[0]
+
+
 def test_hivemq_takes_mosquittos_place(server: Server, house: House, stack: Stack) -> None:
     jars = server.run(HIVEMQ / "jars").strip()
     build = REPOSITORY / "examples" / "hivemq-access" / "build"
@@ -319,6 +288,8 @@ def test_hivemq_takes_mosquittos_place(server: Server, house: House, stack: Stac
     assert one["HostConfig"]["ReadonlyRootfs"]
     assert one["Config"]["User"] == f"{CONTAINERS_UID}:{CONTAINERS_UID}"
     house.wait_for_readings()
+    # It has each queue on its disk: nobody may leave one there for ever.
+    assert session_kept_s(server.home, stack.env["MQTT_TLS_PORT"]) == TWO_WEEKS_S
 
 
 def test_a_revoked_house_is_cut_off(server: Server, house: House, stack: Stack) -> None:

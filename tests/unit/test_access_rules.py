@@ -27,6 +27,7 @@ from runtime.clock import SystemClock
 from runtime.errors import UsageError
 from wattbus.access import hivemq, mosquitto, rabbitmq
 from wattbus.access.authority import new_authority, server_identity
+from wattbus.access.bundle import user_of
 from wattbus.access.identity import CertificateError
 from wattbus.access.password import new_password, verifier_of
 from wattbus.access.roles import (
@@ -280,6 +281,17 @@ def test_mosquittos_users_are_its_connections() -> None:
     )
     for tool in (viewer_account("wall"), service_account("replay")):
         assert set(mosquitto.names(tool)) == {tool.name}  # its client ids are not known beforehand
+
+
+def test_the_tenth_identity_of_a_durable_reader_is_newer_than_the_ninth() -> None:
+    """One session, so one password: the newest's, whatever the order of the letters."""
+    for older, newer in ((1, 2), (9, 10), (99, 100)):
+        passwords = {number: verifier_of(new_password()) for number in (older, newer)}
+        account = service_account("recorder")
+        users = [(account._replace(name=user_of(account.name, n)), v) for n, v in passwords.items()]
+        for content in (mosquitto.files(users).passwords, mosquitto.files(users[::-1]).passwords):
+            lines = dict(line.split(":", 1) for line in content.decode().splitlines())
+            assert lines["recorder"] == lines["wattbus-recorder"] == passwords[newer].mosquitto
 
 
 def test_nobody_is_let_in_where_nobody_counts() -> None:

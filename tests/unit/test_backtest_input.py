@@ -114,6 +114,19 @@ def test_files_are_found_by_the_rules_of_replay(tmp_path: Path) -> None:
     assert played.house == "house-b"
 
 
+def test_a_house_is_one_however_its_meters_are_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header, kept = "timestamp,meter_w,pv_w,sum_w,boot,seq", rows(100, 200, ending=",,,1,1")
+    house = tmp_path / "DATA" / "house-x"
+    for meter in ("main", "garden"):
+        write(house / meter / f"{meter}_2024-06-01.csv", header, *kept)
+    elsewhere = write(tmp_path / "disk" / "7" / "shed_2024-06-01.csv", header, *kept)
+    (house / "shed").symlink_to(elsewhere.parent)
+    monkeypatch.chdir(house / "main")
+    for spelt, meters in (((".", "../garden"), 2), ((str(house / "main"), "../garden"), 2), (("..",), 3)):
+        (source,) = found(*map(Path, spelt))
+        assert (source.house, len(source.meters)) == ("house-x", meters)
+
+
 @pytest.mark.parametrize("step_min", [5, 15, 30, 60])
 def test_a_run_begins_on_a_step_of_its_plans(tmp_path: Path, step_min: int) -> None:
     site = tmp_path / "site.toml"

@@ -4,6 +4,7 @@ import gzip
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -82,6 +83,38 @@ def test_a_crash_inside_a_compression_doubles_no_line(
         assert numbers(tmp_path) == [1, 2, 3]
         compress_page(page)
         assert numbers(tmp_path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("moment", range(1, 4))
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_page_that_is_compressed_while_it_is_read_is_read_once_and_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int, steps: int
+) -> None:
+    page = tmp_path / diary_file("house-a", DAY)
+    write_lines(tmp_path, "house-a", DAY, [line(1)])
+    compress_page(page)
+    write_lines(tmp_path, "house-a", DAY, [line(2)])  # a clock was set back
+    opened, done, real_open = 0, 0, Path.open
+
+    def rename(path: Path, target: Path) -> Path:
+        nonlocal done
+        if done == steps:
+            raise InterruptedError
+        done += 1
+        path.rename(target)
+        return target
+
+    def open_it(path: Path, *how: Any) -> Any:
+        nonlocal opened
+        opened += 1
+        if opened == moment:
+            with suppress(InterruptedError):
+                compress_page(page)
+        return real_open(path, *how)
+
+    monkeypatch.setattr(Path, "replace", rename)
+    monkeypatch.setattr(Path, "open", open_it)
+    assert numbers(tmp_path) == [1, 2]
 
 
 def test_a_full_page_takes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

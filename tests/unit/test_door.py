@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runtime.clock import ManualClock
-from runtime.door import Door, Doorman, ServedSettings, open_door
+from runtime.door import Door, Doorman, ServedSettings, is_from_a_page_elsewhere, open_door
 from runtime.errors import UsageError
 from runtime.limit import KEPT_MAX, Limit, peer_of
 from runtime.settings import load
@@ -182,6 +182,46 @@ def test_a_name_that_only_leads_here(named: str, *, answered: bool) -> None:
     assert Door().answers_to("127.0.0.1", headers) is answered
     assert not Door().answers_to("127.0.0.1", [*headers, *headers])
     assert Door(is_open=False).answers_to("127.0.0.1", headers)
+
+
+@pytest.mark.parametrize(
+    ("told", "elsewhere"),
+    [
+        ({}, False),  # no browser
+        ({"origin": "http://localhost:8003"}, False),
+        ({"origin": "http://localhost:9"}, True),
+        ({"origin": "https://evil.example"}, True),
+        ({"origin": "https://evil.example/?localhost:8003"}, True),
+        ({"origin": "null"}, True),
+        ({"origin": ""}, True),
+        ({"sec-fetch-site": "same-origin", "origin": "https://energy.example"}, False),  # a proxy renames us
+        ({"sec-fetch-site": "none", "sec-fetch-mode": "navigate"}, False),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, False),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "origin": "null"}, True),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, True),
+        ({"sec-fetch-site": "same-site", "origin": "http://localhost:8003"}, True),
+        ({"sec-fetch-site": "same-site"}, True),
+    ],
+)
+def test_a_page_elsewhere(told: dict[str, str], *, elsewhere: bool) -> None:
+    headers = [HERE, *((name.encode(), value.encode()) for name, value in told.items())]
+    assert is_from_a_page_elsewhere(headers) is elsewhere
+
+
+def test_a_page_elsewhere_is_refused_where_nobody_needs_a_token() -> None:
+    evil = (b"origin", b"https://evil.example")
+    tokens = Tokens({LONG: SITE})
+    for door in (Door(), Door(tokens=tokens), Door(is_local=False)):
+        told = Doorman(door).turned_away("127.0.0.1", "127.0.0.1", [HERE, evil])
+        assert told is not None
+        assert (told.status, told.wait_s) == (403, 0)
+        assert Doorman(door).turned_away("127.0.0.1", "127.0.0.1", [HERE]) is None
+    assert Doorman(Door(tokens=tokens)).turned_away("127.0.0.1", "127.0.0.1", [*bearer(LONG), evil]) is None
+    # Where all need one, whoever shows none or a wrong one is told so.
+    assert (
+        Doorman(Door(tokens=tokens, is_open=False)).turned_away("127.0.0.1", "127.0.0.1", [HERE, evil])
+        is None
+    )
 
 
 def test_a_token_is_no_flag_and_in_no_error(capsys: pytest.CaptureFixture[str]) -> None:

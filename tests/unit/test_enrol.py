@@ -244,6 +244,7 @@ def test_another_sites_bundle_does_not_take_over(capsys: pytest.CaptureFixture[s
         (("house-d",), "needs --meter"),
         (("--service", "evil"), "no service"),
         (("--dashboard", "wall", "--meter", "main"), "a house's"),
+        ((), "say who"),
     ],
 )
 def test_what_can_not_be_enrolled(
@@ -267,6 +268,59 @@ def test_every_kind_of_account_has_a_bundle_that_installs() -> None:
         assert install.main([f"{name}.bundle", "--root", name]) == 0
         units = sorted(path.name for path in Path(name).glob("etc/systemd/system/*"))
         assert units == parts
+
+
+def test_a_house_and_a_plant_have_not_one_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both are recorded under it."""
+    assert enroll.main([*HOUSE, *URLS]) == 0
+    assert enroll.main(["--plant", "House-D", *URLS]) == 2
+    assert "house-d is a house already" in capsys.readouterr().err
+    assert enroll.main(["--plant", "plant-a", *URLS]) == 0
+    assert enroll.main(["plant-a", "--meter", "main", *URLS]) == 2
+    assert "plant-a is a plant already" in capsys.readouterr().err
+
+
+def test_where_the_brokers_are_is_remembered_for_each_role(capsys: pytest.CaptureFixture[str]) -> None:
+    """The services of the centre may reach them by names that no house knows."""
+    assert enroll.main(["--service", "recorder", "--readings-url", "amqps://inside"]) == 0
+    assert enroll.main([*HOUSE]) == 2
+    assert "--readings-url" in capsys.readouterr().err
+    assert enroll.main([*HOUSE, *URLS]) == 0
+    assert enroll.main(["house-e", "--meter", "main"]) == 0
+    assert json.loads(Path("house-e.bundle").read_text())["readings_url"] == URLS[1]
+
+
+@pytest.mark.parametrize("lost", ["ca.key", "ca.crt"])
+def test_half_an_authority_is_made_anew_by_nobody(lost: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert enroll.main(["--broker", "rabbit.example"]) == 0
+    Path("access", lost).unlink()
+    assert enroll.main([*HOUSE, *URLS]) == 1
+    assert "is gone" in capsys.readouterr().err
+    assert not Path("access", lost).exists()
+
+
+def test_a_broker_that_is_away_is_told_later(capsys: pytest.CaptureFixture[str]) -> None:
+    """By --apply alone: the same command again would make one more identity."""
+    assert enroll.main([*HOUSE, *URLS]) == 0
+    capsys.readouterr()
+    path = Path("access/apply.toml")
+    path.write_text('folder = "brokers-of-this-machine"\n')
+    path.chmod(0o600)
+    assert enroll.main([*HOUSE, "--apply"]) == 1
+    said = capsys.readouterr()
+    assert "house-d.bundle: house.house-d.2" in said.out
+    assert "tell them again: wattbus enroll --apply" in said.err
+    Path("brokers-of-this-machine").mkdir()
+    assert enroll.main(["--apply"]) == 0
+    assert capsys.readouterr().out == "copied to brokers-of-this-machine\n"
+    assert b"house.house-d.2:" in Path("brokers-of-this-machine/mosquitto.passwords").read_bytes()
+
+
+def test_a_file_in_the_brokers_folders_place_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("access").mkdir(mode=0o700)
+    Path("access/brokers").touch()
+    assert enroll.main([*HOUSE, *URLS]) == 1
+    assert "access/brokers: can't be made" in capsys.readouterr().err
 
 
 def test_a_register_without_its_key_makes_no_other(tmp_path: Path) -> None:

@@ -199,6 +199,14 @@ def test_a_unit_of_another_account_is_not_taken_over(capsys: pytest.CaptureFixtu
     assert not PLACE.settings.exists()
 
 
+def test_what_others_have_linked_or_written_beside_is_passed_over() -> None:
+    PLACE.units.mkdir(parents=True)
+    (PLACE.units / "wattbus-old.service").symlink_to("/dev/null")
+    (PLACE.units / "wattbus-notes.service").write_bytes(b"\xff")
+    assert installed(bundle_of()) == 0
+    assert {"wattbus-old.service", "wattbus-notes.service"} <= {path.name for path in PLACE.units.iterdir()}
+
+
 def test_each_account_has_a_user_of_its_own() -> None:
     assert PLACE.user == "wattbus-house-d"
     long = [Place(ROOT, "h" * 60 + end).user for end in ("a", "b")]

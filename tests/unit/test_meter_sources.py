@@ -161,9 +161,16 @@ def test_a_later_shelly_says_what_has_changed() -> None:
         ("shellypro3em-0cb8/status/wifi", {"rssi": -60}),
     )
     assert said == [None, Measured(25.0), Measured(35.0), Measured(35.0)]
-    assert heard(Shelly("plug"), ("plug/status/switch:0", {"apower": 7.5, "current": 0.1})) == [
-        Measured(7.5, (0.1,))
-    ]
+
+
+def test_a_shelly_of_several_switches_is_whole_once_each_has_spoken() -> None:
+    said = heard(
+        Shelly("2pm"),
+        ("2pm/status/switch:0", {"apower": 100, "current": 0.5}),
+        ("2pm/status/switch:1", {"apower": 7.5, "current": 0.25}),
+        ("2pm/status/switch:0", {"apower": 101, "current": 0.5}),
+    )
+    assert said == [None, None, Measured(108.5, (0.5, 0.25))]
 
 
 def test_a_shelly_of_single_channels_is_whole_once_each_has_spoken() -> None:

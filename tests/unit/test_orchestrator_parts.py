@@ -26,7 +26,7 @@ from orchestrator.known import Known
 from orchestrator.requests import Done, Orders, Refused, Repeated, judge, lapse
 from orchestrator.resting import inverter_verdicts
 from orchestrator.switching import Switching
-from orchestrator.wear import Wear
+from orchestrator.wear import DayWear, Wear
 
 AT = Instant.parse("2024-07-01T12:00:00Z")
 UTC = ZoneInfo("UTC")
@@ -280,6 +280,22 @@ def test_cycles_go_on_over_a_restart_and_end_with_their_day() -> None:
     tomorrow = Wear(zone, wear.today)
     tomorrow.add(telemetry(at=begin.after(86_400), kw=5.0))
     assert tomorrow.cycles(telemetry()) == 0.0
+
+
+def test_cycles_kept_under_a_clock_that_was_ahead_bind_no_day_before() -> None:
+    kept = DayWear(Instant.parse("2031-07-02T00:00:00Z"), {"battery": 40.0})
+    wear = Wear(UTC, kept)
+    wear.add(telemetry(kw=5.0))
+    assert wear.cycles(telemetry()) == 0.0
+    assert wear.today == DayWear(Instant.parse("2024-07-02T00:00:00Z"), {})
+
+
+def test_a_day_of_25_hours_is_one_day() -> None:
+    wear = Wear(ZoneInfo("Europe/Paris"))
+    begin = Instant.parse("2024-10-26T22:00:00Z")  # midnight there; the clocks are set back
+    for second in range(0, 25 * 3600, 10):
+        wear.add(telemetry(at=begin.after(second), kw=1.0))
+    assert wear.cycles(telemetry()) == pytest.approx(25 / 20, abs=0.01)
 
 
 def test_behind_a_grid_meter_the_load_is_what_is_left() -> None:

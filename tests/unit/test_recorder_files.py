@@ -11,7 +11,7 @@ from contracts.instant import Instant
 from contracts.messages import Alert, MeterReading
 from recorder.disk import AppendFile
 from recorder.folder import DataFolder, open_data_folder
-from recorder.follow import CLOSING_FILES_MAX, ROUND_S, SYNCS_PER_S
+from recorder.follow import ROUND_S, SYNCS_PER_S
 from recorder.journal import FORMAT, Journal, Line
 from recorder.model import ROWS, Entry, Outcome, entry_of
 from recorder.settings import RecorderSettings
@@ -327,12 +327,27 @@ def test_a_file_whose_sync_fails_is_written_anew_before_the_journal_lets_go(tmp_
     assert not list(tmp_path.glob(".journal*"))
 
 
-def test_a_recorder_that_stops_leaves_many_files_to_the_next(tmp_path: Path) -> None:
+def test_a_recorder_that_stops_leaves_no_journal_however_many_files_have_grown(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
-    houses = [f"house-{i}" for i in range(CLOSING_FILES_MAX + 1)]
+    for seq in range(2):  # a round has been begun, and does not have the second rows
+        folder.write([entry(seq, house=f"house-{i}") for i in range(600)])
+        folder.follow(0.0)
+    folder.close()
+    assert folder.behind == 0
+    assert not list(tmp_path.glob(".journal*"))
+
+
+def test_a_recorder_that_stops_leaves_what_takes_too_long_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("recorder.follow.CLOSING_S", 0.0)
+    folder = DataFolder(tmp_path)
+    houses = [f"house-{i}" for i in range(2 * SYNCS_PER_S)]
     folder.write([entry(0, house=house) for house in houses])
     folder.close()
     assert list(tmp_path.glob(".journal*"))
+    said = capsys.readouterr()
+    assert "the journal keeps the rows of some files" in said.out + said.err
     again = DataFolder(tmp_path)
     assert again.behind == len(houses)
     for second in range(3 * len(houses) // SYNCS_PER_S + 2):
@@ -360,7 +375,8 @@ def test_a_folder_in_the_way_fails_and_is_tried_again(tmp_path: Path) -> None:
     folder.close()
 
 
-def test_few_files_are_open_however_many_are_written(tmp_path: Path) -> None:
+def test_few_files_are_open_however_many_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recorder.follow.CLOSING_S", 0.1)
     trouble = Trouble(tmp_path)
     folder = DataFolder(tmp_path, trouble.open)
     meters = [f"house-{i}" for i in range(10_000)]

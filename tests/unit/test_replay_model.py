@@ -243,6 +243,7 @@ def test_a_mapped_column_that_is_missing_is_named(tmp_path: Path) -> None:
     [
         ("/d/house-a/main/main_2024-07-01.csv", ("house-a", "main", True)),
         ("/d/replay/r1/house-a/main/main_2024-07-01.csv", ("house-a", "main", True)),
+        ("/d/house-a/heat/../main/main_2024-07-01.csv", ("house-a", "main", True)),
         ("/d/house-a/main/other_2024-07-01.csv", ("other_2024-07-01", "main", False)),
         ("/d/My loft (1).csv", ("My-loft-1", "main", False)),
         ("/d/house-a/main/main_2024-13-01.csv", ("main_2024-13-01", "main", False)),

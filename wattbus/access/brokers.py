@@ -44,7 +44,10 @@ def write_files(register: Register, now: Instant) -> Path:
         StoreError: it can't be written.
     """
     folder = register.folder / FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder}: can't be made: {error.strerror}") from error
     for name, content in _files(register, now).items():
         replace_file(folder / name, content, 0o600)
     return folder
@@ -82,31 +85,27 @@ def running(folder: Path) -> Running:
     return told
 
 
-def apply(register: Register, there: Running, gone: list[str]) -> list[str]:
-    """Tell the brokers that run; who no longer counts loses its connections. Returns what was done.
+def apply(folder: Path, there: Running) -> Iterator[str]:
+    """Tell the brokers that run; who no longer counts loses its connections. Tells what was done.
 
     Args:
-        register: its files are written.
+        folder: with the files, of `write_files`.
         there: the brokers.
-        gone: the users that were withdrawn.
 
     Raises:
         NotToldError: one could not be told; the others were.
     """
-    source = register.folder / FOLDER
-    done: list[str] = []
     failed: list[str] = []
-    for told in _steps(source, there, gone):
+    for told in _steps(folder, there):
         try:
-            done.append(told())
+            yield told()
         except RuntimeFaultError as error:
             failed.append(str(error))
     if failed:
-        raise NotToldError(f"{'; '.join(failed)}: put it right, then give the same command again")
-    return done
+        raise NotToldError(f"{'; '.join(failed)}: put it right, then tell them again: wattbus enroll --apply")
 
 
-def _steps(source: Path, there: Running, gone: list[str]) -> Iterator[Callable[[], str]]:
+def _steps(source: Path, there: Running) -> Iterator[Callable[[], str]]:
     if there.folder:
         yield lambda: _copy(source, Path(there.folder))
     if there.hivemq_folder:
@@ -114,12 +113,13 @@ def _steps(source: Path, there: Running, gone: list[str]) -> Iterator[Callable[[
     if there.mosquitto_pid_file:
         yield lambda: _tell_mosquitto(Path(there.mosquitto_pid_file))
     if there.rabbitmq:
-        yield lambda: _tell_rabbitmq(source, there.rabbitmq, gone)
+        yield lambda: _tell_rabbitmq(source, there.rabbitmq)
 
 
 def _copy(source: Path, target: Path) -> str:
     for path in source.iterdir():
-        _give(path.read_bytes(), target, path.name)
+        if path.is_file():
+            _give(path.read_bytes(), target, path.name)
     return f"copied to {target}"
 
 
@@ -142,10 +142,8 @@ def _tell_mosquitto(pid_file: Path) -> str:
     return "Mosquitto reads its files again"
 
 
-def _tell_rabbitmq(source: Path, url: str, gone: list[str]) -> str:
+def _tell_rabbitmq(source: Path, url: str) -> str:
     management = rabbitmq.Management(url, _trusting(source / "ca.crt"))
-    for user in gone:
-        management.remove(user)
     management.load((source / "rabbitmq.json").read_bytes())
     return "RabbitMQ has the accounts"
 

@@ -16,7 +16,7 @@ from wattbus.access.register import Issued, Register, open_register
 
 
 class Desk:
-    """One command's work; each method returns what the operator is told.
+    """One command's work; each method tells the operator as it goes, and works only as it is listened to.
 
     Args:
         register: ours alone meanwhile.
@@ -28,36 +28,34 @@ class Desk:
         self._now = now
         self._there = there
 
-    def hand_out(self, wanted: Entry) -> list[str]:
+    def hand_out(self, wanted: Entry) -> Iterator[str]:
         """Give an account its next identity, in a bundle in this folder."""
         bundle = self._bundle(wanted, self.register.enroll(wanted, self._now))
         path = Path(f"{bundle.name}.bundle")
         replace_file(path, encode_bundle(bundle), 0o600)
         holder = holder_of(bundle.authority.encode(), bundle.identity.pem)
-        return [
-            f"{path}: {bundle.user}, good until {holder.ends:%Y-%m-%d}; it holds a private key (mode 0600)",
-            *self._publish([]),
-            f"then carry {path} there (scp), and: sudo wattbus install {path} --start",
-        ]
+        yield f"{path}: {bundle.user}, good until {holder.ends:%Y-%m-%d}; it holds a private key (mode 0600)"
+        yield from self.publish()
+        yield f"then carry {path} there (scp), and: sudo wattbus install {path} --start"
 
-    def rotate(self, account: str) -> list[str]:
+    def rotate(self, account: str) -> Iterator[str]:
         """Give an account its next identity; those it holds count on until the house has the new one."""
         entry = self.register.entry(account)
-        return [
-            *self.hand_out(entry),
-            "the old one counts on until its own end, or until you give the code that install shows there:",
-            f"wattbus rotate {account} --finish CODE",
-        ]
+        # A durable reader's session at Mosquitto has one name, and so one password: docs/access.md.
+        but = " (at Mosquitto only the new one counts)" if entry.account.rights.reads else ""
+        yield from self.hand_out(entry)
+        yield f"the old one counts on{but} until its own end, or until you give the code that install shows:"
+        yield f"wattbus rotate {account} --finish CODE"
 
-    def finish(self, account: str, code: str) -> list[str]:
+    def finish(self, account: str, code: str) -> Iterator[str]:
         """End what an account held before the identity of that code, which is in use."""
         return self._take_back(account, self.register.finish(account, code, self._now))
 
-    def revoke(self, account: str) -> list[str]:
+    def revoke(self, account: str) -> Iterator[str]:
         """Take an account back."""
         return self._take_back(account, self.register.revoke(account, self._now))
 
-    def certify_broker(self, hosts: list[str]) -> list[str]:
+    def certify_broker(self, hosts: list[str]) -> Iterator[str]:
         """Give a broker its certificate, for the names and addresses that clients call it by."""
         authority = self.register.authority(self._now)
         identity = server_identity(authority, hosts, self._now)
@@ -66,11 +64,21 @@ class Desk:
         store = folder / f"{hosts[0]}.p12"
         replace_file(path, identity.pem, 0o600)
         replace_file(store, hivemq.key_store(identity), 0o600)
-        return [
-            f"{path}: certificate and key of the broker called {', '.join(hosts)} (mode 0600)",
-            f"{store}: the same for HiveMQ",
-            *self._publish([]),
-        ]
+        yield f"{path}: certificate and key of the broker called {', '.join(hosts)} (mode 0600)"
+        yield f"{store}: the same for HiveMQ"
+        yield from self.publish()
+
+    def publish(self) -> Iterator[str]:
+        """Write what the brokers read, and tell those that run.
+
+        Raises:
+            NotToldError: one of them could not be told; the others were.
+        """
+        folder = write_files(self.register, self._now)
+        if self._there is None:
+            yield f"next: the brokers must read {folder} anew: docs/enrol.md, or --apply"
+        else:
+            yield from apply(folder, self._there)
 
     def _bundle(self, wanted: Entry, issued: Issued) -> Bundle:
         return Bundle(
@@ -88,15 +96,9 @@ class Desk:
             key=issued.identity.key.decode(),
         )
 
-    def _take_back(self, account: str, gone: list[str]) -> list[str]:
-        names = ", ".join(gone) or "nobody"
-        return [f"{account}: counts no more: {names}", *self._publish(gone)]
-
-    def _publish(self, gone: list[str]) -> list[str]:
-        folder = write_files(self.register, self._now)
-        if self._there is None:
-            return [f"next: the brokers must read {folder} anew: docs/enrol.md, or --apply"]
-        return apply(self.register, self._there, gone)
+    def _take_back(self, account: str, gone: list[str]) -> Iterator[str]:
+        yield f"{account}: counts no more: {', '.join(gone) or 'nobody'}"
+        yield from self.publish()
 
 
 @contextmanager

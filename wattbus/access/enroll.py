@@ -2,13 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, get_args
 
 from contracts.ids import check_id, refuse_case_twins
 from runtime.errors import UsageError
 from runtime.flags import OneLineParser
-from wattbus.access.bundle import Device
+from wattbus.access.bundle import Device, Role
 from wattbus.access.operator import parser_of, run
 from wattbus.access.records import ROLES, Brokers, Entry
 from wattbus.access.roles import SERVICES
@@ -16,6 +16,7 @@ from wattbus.access.url import check_url
 
 if TYPE_CHECKING:
     from wattbus.access.desk import Desk
+    from wattbus.access.register import Register
 
 USUAL: dict[str, Device] = {
     "battery": "battery_storage",
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _add_who(parser: OneLineParser) -> None:
-    who = parser.add_mutually_exclusive_group(required=True)
+    who = parser.add_mutually_exclusive_group()  # none of them: --apply tells the brokers what stands
     who.add_argument("house", nargs="?", metavar="HOUSE", help="a house")
     who.add_argument("--service", metavar="NAME", help=f"a service of the centre: {', '.join(SERVICES)}")
     who.add_argument("--dashboard", metavar="NAME", help="who only looks")
@@ -61,13 +62,18 @@ def _add_who(parser: OneLineParser) -> None:
     )
 
 
-def _enroll(given: argparse.Namespace, desk: "Desk") -> list[str]:
+def _enroll(given: argparse.Namespace, desk: "Desk") -> Iterator[str]:
     if given.broker is not None:
         return desk.certify_broker([host.strip() for host in given.broker.split(",") if host.strip()])
-    role = next(role for role in ROLES if getattr(given, role) is not None)
+    role = next((role for role in ROLES if getattr(given, role) is not None), None)
+    if role is None:
+        if not given.apply:
+            raise UsageError(
+                "say who: a house's name, --service NAME, ...; --apply alone tells the brokers again"
+            )
+        return desk.publish()
     name = check_id(getattr(given, role), role)
-    others = [entry.id for entry in desk.register.entries.values() if entry.role == role]
-    refuse_case_twins([*others, name], role)
+    _refuse_twins(desk.register, role, name)
     if role != "house" and (given.meter or given.der):
         raise UsageError(f"--meter and --der are a house's: --{role} has none")
     if role == "house" and not (given.meter or given.der):
@@ -77,6 +83,15 @@ def _enroll(given: argparse.Namespace, desk: "Desk") -> list[str]:
     _distinct([der_id for der_id, _ in pairs], "DER")
     brokers = _brokers(given, desk.register.brokers_of(role))
     return desk.hand_out(Entry(role=role, id=name, meters=meters, ders=dict(pairs), brokers=brokers))
+
+
+def _refuse_twins(register: "Register", role: Role, name: str) -> None:
+    """Ids of one role are told apart without their case; a house and a plant are recorded side by side."""
+    entries = register.entries.values()
+    refuse_case_twins([*(entry.id for entry in entries if entry.role == role), name], role)
+    for entry in entries:
+        if {entry.role, role} == {"house", "plant"} and entry.id.lower() == name.lower():
+            raise UsageError(f"{entry.id} is a {entry.role} already, and recorded by that name: take another")
 
 
 def _brokers(given: argparse.Namespace, last: Brokers) -> Brokers:

@@ -18,6 +18,7 @@ from wattbus.access.bundle import Bundle, read_bundle
 from wattbus.access.house_settings import Settings, settings_of
 from wattbus.access.identity import CertificateError, holder_of
 from wattbus.access.place import CA, CLIENT, Owner, Place, make_folder, put_file, read_file
+from wattbus.access.roles import number_of, owner_of
 from wattbus.access.unit import Part, is_of, parts_of, unit_text
 
 ROOT = Path("/")
@@ -116,10 +117,9 @@ def _refuse_another(bundle: Bundle, place: Place) -> None:
         user = holder_of(present, pem).account
     except CertificateError:
         return  # damaged: this bundle mends it
-    account, number = ".".join(user.split(".")[:2]), user.split(".")[2:] or ["1"]
-    if account != bundle.account:
+    if owner_of(user) != bundle.account:
         raise CertificateError(f"{client} is {user}'s, not {bundle.account}'s: remove {place.settings}")
-    if int(number[0]) > bundle.number:
+    if number_of(user) > bundle.number:
         raise CertificateError(f"{client} is newer than this bundle: {user} is there, this is {bundle.user}")
 
 
@@ -131,16 +131,21 @@ def _units(bundle: Bundle, place: Place) -> Units:
     """
     parts = parts_of(bundle)
     wanted = {place.units / part.unit for part in parts}
-    ours: set[Path] = set()
-    for path in sorted({*place.units.glob("wattbus-*.service"), *wanted}):
+    for path in sorted(wanted):
         text = _present(path)
-        if text is None:
-            continue
-        if is_of(text, place):
-            ours.add(path)
-        elif path in wanted:
+        if text is not None and not is_of(text, place):
             raise UsageError(f"{path} is not {bundle.account}'s: remove it, or rename the house or the meter")
-    return Units(parts, sorted(ours - wanted))
+    others = sorted({*place.units.glob("wattbus-*.service")} - wanted)
+    return Units(parts, [path for path in others if _is_ours(path, place)])
+
+
+def _is_ours(path: Path, place: Place) -> bool:
+    """Whether a unit is this place's; what is a link, or no text, nobody has written here."""
+    try:
+        text = _present(path)
+    except UsageError:
+        return False
+    return text is not None and is_of(text, place)
 
 
 def _write_files(bundle: Bundle, place: Place, settings: Settings, owner: Owner | None) -> bool:

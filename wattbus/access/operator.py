@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,9 @@ def parser_of(command: str, description: str, example: str) -> OneLineParser:
         help="authority and register [access]",
     )
     parser.add_argument(
-        "--apply", action="store_true", help="tell the running brokers too: those of DIR/apply.toml"
+        "--apply",
+        action="store_true",
+        help="tell the running brokers too: those of DIR/apply.toml; alone after `enroll`: tell them again",
     )
     return parser
 
@@ -37,9 +39,9 @@ def parser_of(command: str, description: str, example: str) -> OneLineParser:
 def run(
     parser: OneLineParser,
     argv: Sequence[str] | None,
-    work: Callable[[argparse.Namespace, "Desk"], list[str]],
+    work: Callable[[argparse.Namespace, "Desk"], Iterator[str]],
 ) -> int:
-    """Do a command's work, and print what it tells; returns the exit code."""
+    """Do a command's work, and print what it tells as it goes; returns the exit code."""
     given = parser.parse_args(argv)
     if absent := missing(("cryptography",)):
         return complain(absent, "access")
@@ -47,11 +49,11 @@ def run(
 
     try:
         with open_desk(given.access_dir, SystemClock().now(), tells=given.apply) as desk:
-            told = work(given, desk)
+            for line in work(given, desk):
+                sys.stdout.write(f"{line}\n")
     except (RuntimeFaultError, ContractError) as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")
         return error.exit_code if isinstance(error, RuntimeFaultError) else UsageError.exit_code
-    sys.stdout.write("".join(f"{line}\n" for line in told))
     return 0
 
 

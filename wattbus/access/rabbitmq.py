@@ -201,13 +201,15 @@ class Management:
         self._opener = urllib.request.build_opener(https, _NoRedirect, urllib.request.ProxyHandler({}))
 
     def load(self, content: bytes) -> None:
-        """Import definitions; what they do not name stays, but for what leads to and from accounts.
+        """Import definitions; what they do not name stays, but for accounts, and what leads to and from them.
 
         Raises:
             ManagementError: it could not be done.
         """
-        self._ask("POST", "definitions", content)
         told = json.loads(content)
+        for account in self.accounts() - {user["name"] for user in told["users"]}:
+            self._remove(f"users/{quote(account, safe='')}")  # which ends its connections
+        self._ask("POST", "definitions", content)
         for vhost in told["vhosts"]:
             self._tidy(quote(vhost["name"], safe=""), told)
 
@@ -232,14 +234,6 @@ class Management:
         """
         names = {user["name"] for user in self._list("users?columns=name")}
         return {name for name in names if NAME.match(name)}
-
-    def remove(self, account: str) -> None:
-        """Forget an account; the broker ends its connections. One that is not there is no error.
-
-        Raises:
-            ManagementError: it could not be done.
-        """
-        self._remove(f"users/{quote(account, safe='')}")
 
     def _list(self, path: str) -> list[dict[str, Any]]:
         try:

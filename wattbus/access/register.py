@@ -71,9 +71,8 @@ class Register:
         return self._content.entries
 
     def brokers_of(self, role: str) -> Brokers:
-        """Where the account that came last finds the brokers; one of this role, if there is any."""
-        entries = list(self._content.entries.values())
-        found = [entry for entry in entries if entry.role == role] or entries
+        """Where the account of this role that came last finds the brokers."""
+        found = [entry for entry in self._content.entries.values() if entry.role == role]
         return found[-1].brokers if found else Brokers()
 
     def entry(self, account: str) -> Entry:
@@ -91,15 +90,16 @@ class Register:
         """The site's own, made when it is first asked for.
 
         Raises:
-            StoreError: its files can't be read or written.
+            StoreError: its files can't be read or written, or one of them is gone.
         """
         certificate, key = self.folder / "ca.crt", self.folder / "ca.key"
         try:
-            if certificate.exists() and key.exists():
+            there = {path for path in (certificate, key) if path.exists()}
+            if there == {certificate, key}:
                 return Identity(certificate.read_bytes(), key.read_bytes())
         except OSError as error:
             raise StoreError(f"{self.folder}: the authority can't be read: {error.strerror}") from error
-        if self._content.entries or self._content.withdrawn:
+        if there or self._content.entries or self._content.withdrawn:
             raise StoreError(
                 f"{self.folder}: ca.key or ca.crt is gone, and it has signed what still counts: restore it"
             )
@@ -137,7 +137,7 @@ class Register:
         """Withdraw what an account held before the identity of that code.
 
         Returns:
-            Those users, and whoever was withdrawn before: a broker that was away may be told again.
+            Those users, and whoever was withdrawn before.
 
         Raises:
             NotEnrolledError: there is none of that name, or it holds none of that code.
@@ -159,7 +159,7 @@ class Register:
         """Take an account back: nothing it holds counts from now on.
 
         Returns:
-            All its users, also if it was taken back before: a broker that was away may be told again.
+            All its users, also if it was taken back before.
 
         Raises:
             NotEnrolledError: there is none of that name, and was none.

@@ -11,7 +11,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = parser_of(
         "revoke",
         "Takes an account back: its certificates go on the revocation list, its users from the brokers. "
-        "With --apply its live connections end within 10 s.",
+        "With --apply its live connections end; docs/access.md says how soon.",
         "house-d --apply",
     )
     parser.add_argument("account", metavar="HOUSE", help="a house, or any account: service.recorder")

@@ -89,6 +89,11 @@ def owner_of(user: str) -> str:
     return ".".join(user.split(".")[:2])
 
 
+def number_of(user: str) -> int:
+    """Which of its account's identities: 2 of `house.house-d.2`, 1 of `house.house-d`."""
+    return int(*user.split(".")[2:] or ["1"])
+
+
 def check_client(user: str) -> str:
     """The client id of an account's `wattbus check`."""
     return f"check-{owner_of(user).replace('.', '-')}"
@@ -181,16 +186,19 @@ def operator_account(user: str) -> Account:
 
 
 def checked(accounts: Iterable[Account]) -> list[Account]:
-    """These, by name: whatever a broker's rules are made of has passed here.
+    """These, by owner and number: whatever a broker's rules are made of has passed here.
 
     Raises:
         BadIdError: a name or a topic that could mean something else to a broker, or two accounts of one
             client id: they would take each other's session.
     """
     owners: dict[str, str] = {}
-    wanted = sorted(accounts, key=lambda account: account.name)
-    for account in wanted:
+    there = list(accounts)
+    for account in there:
         _refuse_strange(account)
+    # An account's tenth identity is newer than its ninth.
+    wanted = sorted(there, key=lambda account: (account.owner, number_of(account.name)))
+    for account in wanted:
         for session in account.sessions:
             owner = owners.setdefault(session, account.owner)
             if owner != account.owner and not session.endswith("*"):

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from wattbus.access.operator import account_named, parser_of, run
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(parser, argv, _rotate)
 
 
-def _rotate(given: argparse.Namespace, desk: "Desk") -> list[str]:
+def _rotate(given: argparse.Namespace, desk: "Desk") -> Iterator[str]:
     account = account_named(given.account)
     return desk.rotate(account) if given.finish is None else desk.finish(account, given.finish)
 

@@ -10,7 +10,7 @@ import numpy as np
 from contracts.errors import BadArchiveError
 from energy.errors import SeriesError
 from energy.series import RECORDER_COLUMNS, Series, read_files
-from recorder.replay.find import find_files, source_of
+from recorder.replay.find import find_files, full, source_of
 from runtime.errors import UsageError
 
 LOAD, PV = "meter_w", "pv_w"
@@ -54,7 +54,7 @@ def find(paths: Iterable[Path], faults: list[str]) -> list[Source]:
         except BadArchiveError as error:
             faults.append(str(error))
             continue
-        place = path if found.day is None else path.parent.parent
+        place = path if found.day is None else full(path).parent.parent.resolve()
         if places.setdefault(found.house, place) != place:
             raise UsageError(
                 f"PATH: two houses are named {found.house}, {place} and {places[found.house]}: "
