@@ -293,7 +293,7 @@ class Link:
         where = self._target.where
         if (failed := what_failed(getattr(self._client.opened, "failure", None))) is not None:
             return BusRefusedError(f"broker at {where}: {failed}")
-        hint = "" if self._target.tls is not None else ": does it want TLS?"
+        hint = "" if self._target.tls is not None else "; if it always does so: does it want TLS?"
         return OtherVersionError(f"broker at {where} did not welcome us, MQTT {self.version}: {why}{hint}")
 
     def _watch_writable(self) -> None:
@@ -378,7 +378,9 @@ class Link:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        self.abort(f"it ended the connection: {reason}" if flags.is_disconnect_packet_from_server else "lost")
+        self.abort(
+            f"it ended the connection: {reason}" if flags.is_disconnect_packet_from_server else "it hung up"
+        )
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
         self._receive(self, message)

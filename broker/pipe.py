@@ -199,7 +199,8 @@ class Pipe:
         now_s = self._clock.monotonic()
         if not self._away and (self._said_s is None or now_s - self._said_s >= SAY_AGAIN_S):
             self._said_s = now_s
-            self._log.warning("readings wait for the broker", waiting=len(self), why=str(error))
+            what = "readings wait for the broker" if self._unconfirmed else "the broker is away"
+            self._log.warning(what, waiting=len(self), why=str(error))
         self._away = True
 
     def _find_again(self) -> None:

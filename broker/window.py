@@ -307,6 +307,9 @@ class Window(Broker):  # type: ignore[misc] # amqtt is not typed
                 await writer.drain()
         except _NOISE as error:
             self._log.debug("a client that speaks no MQTT, or broke off", why=str(error))
+        except asyncio.CancelledError:
+            # As the process ends. Nobody waits for this task, and asyncio would show it as an error.
+            self._log.debug("a client was put out")
         finally:
             del self._connections[writer]
             transport.abort()

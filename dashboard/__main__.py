@@ -59,6 +59,8 @@ async def page(
     clock: Clock,
     life: Lifecycle,
     max_export_kw: Callable[[str], float],
+    *,
+    port_is: str = "--service-port",
 ) -> AsyncIterator[int]:
     """Serve the page as long as the context lasts, or until `life` stops; gives its port.
 
@@ -69,6 +71,7 @@ async def page(
         clock: the service's.
         life: is stopped when the context is left.
         max_export_kw: what a house may feed in.
+        port_is: where a person sets the port.
 
     Raises:
         UsageError: the address can't be bound, or a token can't be read.
@@ -97,7 +100,8 @@ async def page(
     service = DashboardService(fleet, hub, bus, connected, clock, life)
     app = dashboard_api(fleet, hub, Recordings(settings.data_dir), bus, connected, clock, door)
     log, doorman = get_log("dashboard"), Doorman(door, settings.requests_per_s)
-    served = serving(Shield(app), settings.service_host, settings.service_port, log, doorman)
+    host, wanted = settings.service_host, settings.service_port
+    served = serving(Shield(app), host, wanted, log, doorman, port_is=port_is)
     async with served as port, asyncio.TaskGroup() as group:
         group.create_task(service.run())
         yield port

@@ -62,6 +62,7 @@ class DashboardService:
                 group.create_task(self._show())
         finally:
             self._hub.close()
+        self._log.info("dashboard stopped", houses=len(self._fleet.houses))
 
     async def _hear(self, deliveries: AsyncIterator[Delivery[Any]]) -> None:
         async for delivery in self._life.each(deliveries):

@@ -5,7 +5,6 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from energy.zones import zone_of
 from runtime.door import ServedSettings
 
 
@@ -20,6 +19,3 @@ class DashboardSettings(ServedSettings, frozen=True, kw_only=True):
     max_grid_export_kw: Annotated[
         float, Meta(ge=0, le=1e5, description="what a house may feed in, to reckon what its battery saves")
     ] = 16.0
-
-    def __post_init__(self) -> None:
-        zone_of(self.timezone)

@@ -10,6 +10,7 @@ from contracts.ids import refuse_case_twins
 from der_controller.model import DerMemory, DerModel, DerSpec
 from der_controller.service import Der, DerControllerService
 from der_controller.settings import DerControllerSettings, InverterTable
+from energy.errors import SpecError
 from runtime.clock import Clock
 from runtime.logs import get_log
 from runtime.monitor import monitored
@@ -67,10 +68,15 @@ def build(settings: DerControllerSettings, clock: Clock, state_dir: Path | None)
     for der_id, table in tables.items():
         path = None if state_dir is None else state_dir / f"der-{settings.house}-{der_id}.json"
         store = Store(path, DerMemory, DerMemory(soc_percent=table.soc_percent, at=now))
+        try:
+            device = table.device(settings.timezone)
+        except SpecError as error:
+            where = f"house.{settings.house}.der_controller.devices.{der_id}"
+            raise SpecError(f"{where}: {error}") from error
         spec = DerSpec(
             house=settings.house,
             der_id=der_id,
-            device=table.device(settings.timezone),
+            device=device,
             safe_setpoint=table.safe_setpoint(),
             issuers=tuple(settings.issuers),
             project_id=table.project_id,

@@ -22,6 +22,7 @@ from runtime.metrics import Metric, counter, counters, gauges
 from runtime.store import Store
 
 SAVE_EVERY_S = 60.0
+"""So much of a DER's charge is forgotten at most when the process is killed."""
 LOOK_S = 1.0
 """A DER that falls back to its safe state says so within this, however seldom it speaks otherwise."""
 
@@ -82,6 +83,7 @@ class DerControllerService:
                 group.create_task(self._hear(deliveries))
                 group.create_task(self._speak())
         self._save_all()
+        self._log.info("der controller stopped", house=self._house, unsent=self.unsent, **self.answered)
 
     async def _hear(self, deliveries: AsyncIterator[Delivery[Any]]) -> None:
         async for delivery in self._life.each(deliveries):
@@ -124,7 +126,7 @@ class DerControllerService:
         return ack
 
     async def _speak(self) -> None:
-        saved_at = self._clock.monotonic()
+        saved = self._clock.now().floor(SAVE_EVERY_S)
         spoken: Instant | None = None
         async for beat in self._life.each(self._beats(min(self._interval_s, LOOK_S))):
             monotonic_s = self._clock.monotonic()
@@ -134,8 +136,8 @@ class DerControllerService:
                 if self._is_news(telemetry) or due != spoken:
                     await self._publish(self._telemetry[der_id], telemetry)
             spoken = due
-            if monotonic_s - saved_at >= SAVE_EVERY_S:
-                saved_at = monotonic_s
+            if (minute := beat.floor(SAVE_EVERY_S)) != saved:
+                saved = minute
                 self._save_all()
 
     async def _beats(self, step_s: float) -> AsyncIterator[Instant]:
@@ -163,8 +165,10 @@ class DerControllerService:
 
     def _quiet_s(self, beat: Instant, step_s: float) -> float:
         """For how long nothing will happen to a DER unless it obeys a command [s]."""
-        due_s = beat.floor(self._interval_s).after(self._interval_s).seconds_since(self._clock.now())
-        left_s = min(max(due_s, 0.0), self._interval_s)
+        due = min(beat.floor(every_s).after(every_s) for every_s in (self._interval_s, SAVE_EVERY_S))
+        due = due.after(step_s - 0.001).floor(step_s)  # at a step, or it would be stamped with the next one
+        longest_s = math.ceil(min(self._interval_s, SAVE_EVERY_S) / step_s) * step_s
+        left_s = min(max(due.seconds_since(self._clock.now()), 0.0), longest_s)
         monotonic_s = self._clock.monotonic()
         for der in self._ders.values():
             if (deadline_s := der.model.deadline_s) is not None:

@@ -161,7 +161,7 @@ def _read_file(path: Path, column: str) -> list[_Row]:
             recorded = set(header) >= RECORDER_COLUMNS
             rows = list(_rows(path, lines, header, column, blanks=recorded))
     except FileNotFoundError as error:
-        raise SeriesError(f"{path}: no such file") from error
+        raise SeriesError(f"{path.absolute()}: no such file") from error
     except OSError as error:
         raise SeriesError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

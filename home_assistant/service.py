@@ -84,6 +84,7 @@ class HomeAssistantService:
             self._log.info("shown to Home Assistant")
             async for _ in self._life.each(self._clock.every(self._settings.interval_s)):
                 await self._tell()
+        self._log.info("stopped: Home Assistant keeps what it was shown", unsent=self.unsent)
 
     async def remove(self) -> None:
         """Take away what was shown; the energies are kept, so that no counter starts anew.

@@ -10,6 +10,7 @@ import msgspec
 from broker.connect import presence_of
 from broker.late import open_late_bus
 from broker.outbox_file import OutboxDiskError, OutboxFile
+from energy.errors import SeriesError
 from meter.early import BELIEVED_FROM, measure_until
 from meter.model import MeterModel
 from meter.service import MeterService
@@ -108,7 +109,10 @@ def build(settings: MeterSettings, clock: Clock, boots: Path | None) -> Meter:
         SeriesError: a file that can't be read, or does not cover now.
         StoreError: the boot counter can't be stored.
     """
-    source = source_of(settings, clock)
+    try:
+        source = source_of(settings, clock)
+    except SeriesError as error:
+        raise type(error)(f"house.{settings.house}.meter: {error}") from error
     return Meter(model_of(settings, boots), source)
 
 

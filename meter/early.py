@@ -52,11 +52,16 @@ async def measure_until(
                     said_s = clock.monotonic()
                     log.warning("no reading", why=str(error))
             else:
-                refused += len(early) >= EARLY_MAX
-                if len(early) < EARLY_MAX:
-                    early.append(reading)
+                refused += not _took(early, reading)
             if (found := ready()) is not None:
                 break
     if early or refused:
         log.warning("readings waited in memory", count=len(early), refused=refused, lost=found is None)
     return found, early
+
+
+def _took(early: list[Early], reading: Early) -> bool:
+    if len(early) >= EARLY_MAX:
+        return False
+    early.append(reading)
+    return True

@@ -109,6 +109,7 @@ class MeterService:
                 await publishing
         finally:
             await self._source.close()
+        self._log.info("meter stopped", confirmed=self._outbox.published, waiting=self.waiting)
 
     async def _watch(self) -> None:
         """Take readings until stopped."""

@@ -156,6 +156,7 @@ class OptimizerService:
                     fetch.cancel()
         if self._memory is not None:
             await self._save(self._memory)
+        self._log.info("optimizer stopped", plans=self.plans, houses=len(self._houses))
 
     async def _hear(self, deliveries: AsyncIterator[Delivery[Any]]) -> None:
         async for delivery in self._life.each(deliveries):

@@ -59,6 +59,7 @@ class BatterySettings(ServedSettings, frozen=True, kw_only=True):
     ] = 0.9
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.battery_soc_min >= self.battery_soc_max:
             raise ValueError(
                 f"battery_soc_min {self.battery_soc_min:g} must be below "

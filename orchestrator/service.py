@@ -133,6 +133,7 @@ class OrchestratorService:
             self._memory.keep_wear(self.houses, self._clock.now(), is_last=True)
             await self.sender.close()
             await self.alerting.close()
+        self._log.info("control loop stopped", ticks=self.counts.ticks, **self.counts.commands)
 
     async def _hear(self, deliveries: AsyncIterator[Delivery[Any]]) -> None:
         async for delivery in self._life.each(deliveries):

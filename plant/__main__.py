@@ -57,7 +57,10 @@ async def serve(settings: Layered[PlantSettings], context: Context) -> None:
         counts = [SourceCollector(source) for source in counted]
         app = plant_api(own, access, plant, service.latest, counts)
         doorman = Doorman(door_of(access), own.requests_per_s)
-        async with serving(app, own.host, own.port, log, doorman), asyncio.TaskGroup() as group:
+        async with (
+            serving(app, own.host, own.port, log, doorman, port_is="--port"),
+            asyncio.TaskGroup() as group,
+        ):
             group.create_task(service.run())
 
 

@@ -13,7 +13,7 @@ from broker.late import open_late_bus
 from broker.outbox_file import OutboxFile
 from contracts.ids import Id
 from plant.boots import next_boot
-from plant.settings import PLACEHOLDER, PLANT, read_config
+from plant.settings import CONFIG_JSON, PLACEHOLDER, PLANT, read_config
 from plant.trust import Trust
 from runtime.door import Doorman, ServedSettings, open_door
 from runtime.errors import UsageError
@@ -48,7 +48,7 @@ class PollerSettings(ServedSettings, frozen=True, kw_only=True):
     config_json: Annotated[
         Path,
         Meta(description="where plant.api_endpoint, api_key and plant_id stand if nothing else says them"),
-    ] = Path("config.json")
+    ] = CONFIG_JSON
     interval_s: Annotated[float, Meta(ge=0.1, le=3600, description="between two questions")] = 10.0
     max_age_s: Annotated[float, Meta(ge=1, le=86400, description="an older answer is not believed")] = 120.0
     min_confidence: Annotated[

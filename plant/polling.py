@@ -134,6 +134,7 @@ class PollerService:
                 await self._tell_status(online=not self.condition.is_ailing)
             self._outbox.close()
         await self._tell_status(online=False)
+        self._log.info("plant poller stopped", confirmed=self._outbox.published, waiting=self._outbox.waiting)
 
     async def _declare(self) -> None:
         """Whoever reads them later finds them: the queue exists before the first reading."""

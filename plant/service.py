@@ -71,6 +71,7 @@ class PlantService:
                 self._update(tick.at)
             if self._outbox is not None:
                 self._outbox.close()
+        self._log.info("plant stopped")
 
     def _outbox_to(self, bus: Bus, file: OutboxFile | None) -> Outbox:
         async def declare() -> None:

@@ -15,6 +15,7 @@ from runtime.settings import CommonSettings
 from runtime.token import checked_token
 
 PLANT = "complexo-paranhos"
+CONFIG_JSON = Path("config.json")
 PLACEHOLDER = "<token>"
 """What the document's own config.json has in the token's place."""
 
@@ -40,13 +41,14 @@ class PlantSettings(CommonSettings, frozen=True, kw_only=True):
     ] = ""
     config_json: Annotated[
         Path, Meta(description="where the token (plant.api_key) and plant_id stand if no flag says them")
-    ] = Path("config.json")
+    ] = CONFIG_JSON
     plant_id: Annotated[
         Id | None, Meta(description=f"which plant it is; else config.json's, else {PLANT}")
     ] = None
     debug: Annotated[bool, Meta(description="enable debug logging")] = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.model()
 
     def model(self) -> PlantModel:
@@ -74,15 +76,15 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_config(path: Path) -> PlantTable:
-    """The `plant` of a config.json; a file that is not there says nothing.
+    """The `plant` of a config.json; the usual one need not be there, and says nothing then.
 
     Raises:
         UsageError: it can't be read, or is no such file.
     """
+    if path == CONFIG_JSON and not path.exists():
+        return PlantTable()
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
-        return PlantTable()
     except OSError as error:
         raise UsageError(f"{path}: can't be read: {error.strerror}") from error
     try:

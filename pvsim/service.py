@@ -63,6 +63,7 @@ class PvsimService:
                 await self._pipe.room()
             self._pipe.close()
             await publishing
+        self._log.info("pv simulator stopped", answered=self.answered, waiting=len(self._pipe))
 
     async def _declare(self) -> None:
         await self._bus.declare(topics.PV_READING, durable=topics.RECORDER)

@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 
 from broker.connect import open_bus, presence_of
 from contracts.topics import SITE
@@ -34,21 +33,18 @@ async def serve(settings: Layered[RecorderSettings], context: Context) -> None:
     """Run the service on the bus its settings name."""
     own = settings.base
     presence = presence_of(SITE, "recorder", "main")
-    async with AsyncExitStack() as stack:
-        # First of all: what is wrong with it is said before the broker is disturbed.
-        folder = stack.enter_context(open_data_folder(own.data_dir, own.day_timezone))
-        bus = await stack.enter_async_context(
-            open_bus(own, context.clock, client="recorder", presence=presence)
-        )
-        service = RecorderService(own, bus, context.clock, context.life)
-        metrics, log = [bus.metrics, service.metrics], get_log("recorder")
-        async with (
-            monitored(own, metrics, lambda: bus.ailing or service.failing, log),
-            asyncio.TaskGroup() as group,
-        ):
-            group.create_task(service.record(folder))
-            if own.diary:
-                group.create_task(DiaryService(own, bus, context.clock, context.life).run())
+    # First of all: what is wrong with it is said before the broker is disturbed.
+    with open_data_folder(own.data_dir, own.day_timezone) as folder:
+        async with open_bus(own, context.clock, client="recorder", presence=presence) as bus:
+            service = RecorderService(own, bus, context.clock, context.life)
+            metrics, log = [bus.metrics, service.metrics], get_log("recorder")
+            async with (
+                monitored(own, metrics, lambda: bus.ailing or service.failing, log),
+                asyncio.TaskGroup() as group,
+            ):
+                group.create_task(service.record(folder))
+                if own.diary:
+                    group.create_task(DiaryService(own, bus, context.clock, context.life).run())
 
 
 if __name__ == "__main__":

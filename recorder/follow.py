@@ -77,9 +77,8 @@ class Follower:
             self._begin_round()
             self._sync(until_s=until_s)
         if self.behind:
-            get_log("recorder").warning(
-                "stopped: the journal keeps the rows of some files", files=self.behind
-            )
+            what = "stopped: the journal keeps the rows of some files"
+            get_log("recorder").warning(what, files=self.behind)
 
     def _begin_round(self) -> None:
         self._in_round = True

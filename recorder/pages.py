@@ -100,7 +100,7 @@ def read_page(root: Path, house: str, day: date) -> Iterator[Line]:
             elif page.peek(len(_MAGIC)).startswith(_MAGIC):
                 over, page = page, None  # it has both in it
             if over is not None:
-                yield from _lines_in(gzip.open(over))
+                yield from _lines_in(stack.enter_context(gzip.open(over)))
             if page is not None:
                 yield from _lines_in(page)
     except (OSError, EOFError) as error:

@@ -34,4 +34,5 @@ class RecorderSettings(MonitoredSettings, frozen=True, kw_only=True):
     ] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         zone_of(self.day_timezone)

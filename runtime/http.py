@@ -106,6 +106,8 @@ async def serving(
     port: int,
     log: Log,
     doorman: Doorman | None = None,
+    *,
+    port_is: str = "--service-port",
 ) -> AsyncIterator[int]:
     """Serve an ASGI application as long as the context lasts; gives the port.
 
@@ -115,6 +117,7 @@ async def serving(
         port: 0 takes a free one.
         log: says where it listens.
         doorman: who may come; None: whoever is on this machine, and no other.
+        port_is: where a person sets the port.
 
     Raises:
         UsageError: the address can't be bound, or others could come of whom nothing is said.
@@ -134,7 +137,7 @@ async def serving(
         backlog=BACKLOG,
         timeout_graceful_shutdown=CLOSE_WITHIN_S,
     )
-    with _listen(host, port) as listening:
+    with _listen(host, port, port_is) as listening:
         bound: int = listening.getsockname()[1]
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listening]))
@@ -146,7 +149,7 @@ async def serving(
             await task
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, port_is: str) -> socket.socket:
     """A listening socket: from here on nobody is refused, even before the first request is read."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -163,6 +166,6 @@ def _listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise UsageError(
-            f"{host}:{port}: can't listen there ({error.strerror}): choose another port"
+            f"{host}:{port}: can't listen there ({error.strerror}): choose another {port_is}"
         ) from error
     return listening

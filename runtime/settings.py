@@ -21,6 +21,7 @@ from msgspec import Meta
 from contracts.errors import ContractError
 from contracts.ids import Id, check_id, refuse_case_twins, refuse_reserved
 from contracts.instant import Instant
+from energy.zones import zone_of
 from runtime.errors import UsageError
 from runtime.flags import OneLineParser
 from runtime.hints import alias_of, describe, extra_of
@@ -86,6 +87,9 @@ class CommonSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         float, Meta(ge=0.1, le=1e6, description="so often anyone may ask over HTTP; ten seconds' at once")
     ] = REQUESTS_PER_S
 
+    def __post_init__(self) -> None:
+        zone_of(self.timezone)
+
 
 class MonitoredSettings(CommonSettings, frozen=True, kw_only=True):
     """What a service without an HTTP API can be told besides."""
@@ -102,6 +106,7 @@ class HouseSettings(MonitoredSettings, frozen=True, kw_only=True):
     house: Annotated[Id, Meta(description="which house")]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         refuse_reserved(self.house)
 
 

@@ -127,8 +127,10 @@ def read_token(file: Path, setting: str) -> str:
     """
     try:
         mode, found = file.stat().st_mode, file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{setting} {file}: can't be read: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{setting} {file}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{setting} {file}: a token is printable ASCII, on one line") from error
     if mode & OTHERS:
         raise UsageError(f"{setting} {file}: others may read it: chmod 600 {file}")
     return _shown(found, f"{setting} {file}")

@@ -1,10 +1,13 @@
 """`wattbus COMMAND ...`: finds the command and hands over."""
 
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NamedTuple
+
+from runtime.output import guarded_output
 
 
 class Command(NamedTuple):
@@ -51,6 +54,11 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    with guarded_output():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
         sys.stdout.write(_usage())
@@ -59,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"wattbus {version('wattbus')}\n")
         return 0
     if name not in COMMANDS:
-        sys.stderr.write(f"wattbus: {name[:40]!r} is no command; there are {', '.join(COMMANDS)}\n")
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(COMMANDS)}"
+        sys.stderr.write(f"wattbus: {name[:40]!r} is no command; {hint}\n")
         return 2
     code: int = importlib.import_module(COMMANDS[name].module).main(arguments[1:])
     return code

@@ -33,7 +33,7 @@ from runtime.logs import configure
 from runtime.process import Context, run_process
 from runtime.settings import CommonSettings, HouseSettings, houses_in, load, read_site
 from wattbus.access.identity import CertificateError, Holder, holder_of
-from wattbus.access.roles import NAME, check_client
+from wattbus.access.roles import NAME, check_client, owner_of
 
 FREE_MIN_MB = 500
 """Twice what a meter's outbox may take."""
@@ -76,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config", metavar="SITE.toml", help="a site file [WATTBUS_CONFIG]")
     parser.add_argument(
-        "--house", default=SITE, metavar="HOUSE", help=f"on whose topics credentials are tried [{SITE}]"
+        "--house",
+        metavar="HOUSE",
+        help=f"on whose topics credentials are tried [the house's whose certificate it is; else {SITE}]",
     )
     given = parser.parse_args(argv)
     clock = SystemClock()
@@ -93,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             note(finding)
 
     try:
-        check_id(given.house, "house")
+        check_id(given.house or SITE, "house")
         config = [] if given.config is None else ["--config", given.config]
         for finding in check_settings(config):
             note(finding)
@@ -189,18 +191,26 @@ def _holder(url: str) -> Holder | None:
     return holder_of(Path(options["ca"]).read_bytes(), pem)
 
 
-def _client_id(url: str) -> str:
-    """An account has one for this; elsewhere nobody shall be pushed out who checks at the same time."""
+class _Caller(NamedTuple):
+    """As whom a broker is tried."""
+
+    client: str
+    house: str
+
+
+def _caller(url: str) -> _Caller:
+    """An account has one client id for this; elsewhere nobody is pushed out who checks at the same time."""
     try:
         holder = _holder(url)
     except (OSError, CertificateError):
         holder = None  # which is a finding of its own
-    if holder is not None and NAME.match(holder.account):
-        return check_client(holder.account)
-    return f"check-{secrets.token_hex(4)}"
+    if holder is None or not NAME.match(holder.account):
+        return _Caller(f"check-{secrets.token_hex(4)}", SITE)
+    role, _, owner = owner_of(holder.account).partition(".")
+    return _Caller(check_client(holder.account), owner if role == "house" else SITE)
 
 
-async def check_brokers(settings: CommonSettings, house: str, clock: Clock) -> AsyncIterator[Finding]:
+async def check_brokers(settings: CommonSettings, house: str | None, clock: Clock) -> AsyncIterator[Finding]:
     """Whether each broker is there and lets us publish and hear; and what its telemetry says of our clock."""
     urls = _planes(settings)
     if not urls:
@@ -208,20 +218,24 @@ async def check_brokers(settings: CommonSettings, house: str, clock: Clock) -> A
         yield Finding("brokers", told=f"none is set: {needed}")
     for url, name in urls.items():
         what = f"{name} broker"
+        caller = _caller(url)
+        whose = house or caller.house
         try:
             what = f"{what} {redact(url)}"
-            async with open_spectator(url, clock, client=_client_id(url), wait_s=0.0) as bus:
-                took_s = await _round_trip(bus, house, clock)
+            async with open_spectator(url, clock, client=caller.client, wait_s=0.0) as bus:
+                took_s = await _round_trip(bus, whose, clock)
                 yield Finding(what, told=f"a message went there and back in {took_s * 1000:.0f} ms")
                 if "live" in name or len(urls) == 1:
-                    yield await _check_skew(bus, house, clock)
+                    yield await _check_skew(bus, whose, clock)
         except BusUnavailableError as error:
             yield Finding(what, f"{error}: is it running, and does a firewall let this machine reach it?")
         except BusError as error:
             yield Finding(what, str(error))
         except TimeoutError:
             yield Finding(
-                what, f"what was published did not come back in {ANSWER_S:g} s: may this user hear it?"
+                what,
+                f"what was published as {whose} did not come back in {ANSWER_S:g} s: "
+                "may this user hear it? --house says whose topics are tried",
             )
 
 

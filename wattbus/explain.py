@@ -90,13 +90,18 @@ def _asked(path: Path, house: str | None, at: str | None) -> Asked:
     houses = sorted({page.parent.name for page in root.glob("*/diary_*")})
     houses = [name for name in houses if _days(root, name)]
     if not houses:
-        raise NothingRecordedError(f"{root}: no decisions are recorded there")
+        raise NothingRecordedError(f"{root}: no decisions are recorded there{_hint(root.absolute())}")
     if house is None and len(houses) > 1:
         raise UsageError(f"which house? --house {', '.join(houses)}")
     house = check_id(house, "house") if house else houses[0]
     if house not in houses:
         raise UsageError(f"{root}: no decisions of {house}; there are {', '.join(houses)}")
     return Asked(root, zone, house, _last_heard(root, house) if at is None else _instant(at))
+
+
+def _hint(folder: Path) -> str:
+    is_houses = any(folder.glob("diary_*"))
+    return f"; it is a house's own folder: {folder.parent} --house {folder.name}" if is_houses else ""
 
 
 def _instant(text: str) -> Instant:

@@ -27,7 +27,11 @@ def fleet_table(rows: Iterable[Row], now: Instant, width: int) -> Group:
     """
     rows = sorted(rows, key=lambda row: row.house)
     wide = width >= WIDE
-    table = Table(title=f"{len(rows)} houses  {now}", title_justify="left", expand=wide)
+    table = Table(
+        title=f"{len(rows)} {'house' if len(rows) == 1 else 'houses'}  {now}",
+        title_justify="left",
+        expand=wide,
+    )
     table.add_column("House", no_wrap=True)
     for heading in ("Load kW", "PV kW", "Grid kW", "Battery kW", "SoC %", "EV kW"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -95,7 +99,12 @@ def _age(seconds: float) -> str:
 
 
 def _why(row: Row) -> Text:
-    return Text(" ".join(reason.sentence for reason in row.why) or "-")
+    """The devices' reasons; the loads share what there is, so that the last of them tells it for all."""
+    loads = {device.der for device in row.devices if device.kind == "flexible_load"}
+    shared = [reason for reason in row.why if reason.der in loads and reason.tier == "economic"]
+    last = max(shared, key=lambda reason: reason.at, default=None)
+    told = [reason.sentence for reason in row.why if reason is last or reason not in shared]
+    return Text(" ".join(told) or "-")
 
 
 def _line(row: Row, text: Text) -> Text:

@@ -36,5 +36,7 @@ async def open_page(
     def max_export_kw(house: str) -> float:
         return site.orchestrator.of(house).max_grid_export_kw
 
-    async with page(settings, bus, lambda: bus.connected, clock, Lifecycle(), max_export_kw) as port:
+    async with page(
+        settings, bus, lambda: bus.connected, clock, Lifecycle(), max_export_kw, port_is="--dashboard-port"
+    ) as port:
         yield f"http://{settings.service_host}:{port}"

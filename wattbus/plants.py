@@ -95,7 +95,9 @@ class PolledPlant:
             await stack.enter_async_context(self._http)
             if not self._clock.is_virtual:
                 own = self._settings
-                served = serving(self._app, own.host, own.port, get_log("plant"), self._doorman)
+                served = serving(
+                    self._app, own.host, own.port, get_log("plant"), self._doorman, port_is="port in [plant]"
+                )
                 await stack.enter_async_context(served)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._server.run())

@@ -16,6 +16,7 @@ from contracts import topics
 from contracts.instant import Instant
 from energy.errors import EnergyError
 from energy.tariff import load_tariff
+from energy.zones import zone_of
 from runtime.clock import Clock, ScaledClock, SystemClock, VirtualClock
 from runtime.errors import RuntimeFaultError, UsageError
 from runtime.lifecycle import Lifecycle
@@ -69,7 +70,8 @@ def _run(options: Options, out: Path) -> int:
     site = load_site(options.site, flags, out, repeatable=options.speed is None)
     ders = {own.house: list(own.tables()) for own in site.controllers}
     ordered = resolve(ordered, {house: ders.get(house, []) for house in site.houses}, options.duration_s)
-    clock = _clock(options, ZoneInfo(site.common.timezone))
+    zone = zone_of(site.common.timezone)
+    clock = _clock(options, zone)
     dashboard = None  # on the virtual clock there is nobody to look at it
     if options.dashboard_port is not None and not clock.is_virtual:
         dashboard = load_dashboard(options.site, options.dashboard_port, out / "DATA")
@@ -98,7 +100,7 @@ def _run(options: Options, out: Path) -> int:
             page = ""
             if dashboard is not None:
                 page = await stack.enter_async_context(open_page(dashboard, site, bus, clock))
-            show = Show(boards, clock, begin, end, ZoneInfo(site.common.timezone))
+            show = Show(boards, clock, begin, end, zone)
             show.begin(window, site.common.live_url, page)
             faults = Faults(ordered, begin, clock)
             neighbourhood = Neighbourhood(site, bus, transport, clock, faults)

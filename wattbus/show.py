@@ -20,6 +20,10 @@ REFRESH_S = 0.5
 PRINT_EVERY_S = 900.0
 """Where the output is no terminal: the table again after so much of the run's own time."""
 PLAIN_WIDTH = 200
+COSTS_ARE = (
+    "Without and with the battery. Saved: on energy; what is stored more or less counts at the mean price to "
+    "come.\nDemand: a month's charge, if these quarter-hour peaks were the month's."
+)
 
 
 class Show:
@@ -113,7 +117,10 @@ class Show:
         now = self._clock.now()
         hours = now.seconds_since(self._begin) / 3600
         self._console.print(_energies(self._boards, rows, hours))
+        # Not a table's caption: that is broken at the table's width.
+        self._console.print("Commands: sent, then accepted / rejected / expired.", highlight=False)
         self._console.print(_costs(self._boards))
+        self._console.print(COSTS_ARE, highlight=False)
         unbalanced = sum(board.unbalanced for board in self._boards.values())
         snapshots = sum(board.snapshots for board in self._boards.values())
         self._console.print(f"{snapshots - unbalanced} of {snapshots} snapshots in balance.")
@@ -130,8 +137,7 @@ class Show:
 
 
 def _energies(boards: Mapping[str, HouseBoard], rows: Mapping[str, int], hours: float) -> Table:
-    caption = "Commands: sent, then accepted / rejected / expired."
-    table = Table(title=f"After {hours:.1f} h", title_justify="left", caption=caption, caption_justify="left")
+    table = Table(title=f"After {hours:.1f} h", title_justify="left")
     table.add_column("House", no_wrap=True)
     for heading in (
         "CSV rows",
@@ -153,11 +159,7 @@ def _energies(boards: Mapping[str, HouseBoard], rows: Mapping[str, int], hours: 
 
 
 def _costs(boards: Mapping[str, HouseBoard]) -> Table:
-    caption = (
-        "Without and with the battery. Saved: on energy, what is stored more or less counted at the mean\n"
-        "price to come. Demand: a month's charge, if these quarter-hour peaks were the month's."
-    )
-    table = Table(title="Costs", title_justify="left", caption=caption, caption_justify="left")
+    table = Table(title="Costs", title_justify="left")
     table.add_column("House", no_wrap=True)
     for heading in ("Energy", "with", "Stored kWh", "Saved", "Peak kW", "with", "Demand", "with"):
         table.add_column(heading, justify="right")

@@ -46,6 +46,7 @@ async def serve(settings: Layered[ReporterSettings], context: Context) -> None:
     doorman = Doorman(door, base.requests_per_s)
     async with serving(app, base.service_host, base.service_port, get_log("reporter"), doorman):
         await context.life.wait()
+    get_log("reporter").info("reporter stopped")
 
 
 if __name__ == "__main__":

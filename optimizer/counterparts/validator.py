@@ -75,6 +75,7 @@ async def serve(settings: Layered[ValidatorSettings], context: Context) -> None:
     async with web, asyncio.TaskGroup() as group:
         group.create_task(advance())
         await context.life.wait()
+    get_log("validator").info("validator stopped")
 
 
 if __name__ == "__main__":

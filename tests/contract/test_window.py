@@ -205,6 +205,17 @@ async def test_noise_on_the_ports_harms_nobody(
     assert "Traceback" not in caplog.text
 
 
+async def test_a_client_put_out_in_the_middle_of_its_welcome_leaves_no_traceback(
+    window: Window, ports: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection((LOOPBACK, ports[0])):
+        await until(lambda: window._connections)
+        ((task, _),) = window._connections.values()
+        task.cancel()
+        await until(lambda: not window._connections)
+    assert "Traceback" not in caplog.text
+
+
 async def test_mqtt_5_is_refused_with_the_reason(window: Window, ports: list[int]) -> None:
     with somebody(ports[0], protocol=paho.MQTTv5) as person:
         await person.arrive()

@@ -92,6 +92,30 @@ def test_a_der_that_speaks_seldom_still_tells_at_once_that_it_fell_back_and_came
     run_virtual(main, START.after(-10 * 3600))  # the car is at home
 
 
+def test_telemetry_is_said_at_whole_seconds_and_never_of_a_moment_to_come() -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with House(clock, devices={"battery": BatteryTable()}, interval_s=2.5) as house:
+            for _ in range(200):
+                await clock.sleep(0.1)
+                assert all(t.timestamp <= clock.now() for t in house.telemetry)
+            said = [t.timestamp.seconds_since(START) for t in house.telemetry]
+            assert said == [0.0, 3.0, 5.0, 8.0, 10.0, 13.0, 15.0, 18.0, 20.0]
+
+    run_virtual(main)
+
+
+def test_a_der_that_speaks_seldom_stores_its_charge_each_minute(tmp_path: Path) -> None:
+    async def main(clock: VirtualClock) -> None:
+        async with House(clock, tmp_path, devices={"battery": BatteryTable()}, interval_s=600.0) as house:
+            (store,) = (der.store for der in house.service._ders.values())
+            for _ in range(20):
+                await clock.sleep(30)
+                assert clock.now().seconds_since(store.load().at) <= 61
+            assert len(house.telemetry) == 2
+
+    run_virtual(main)
+
+
 def test_only_known_issuers_are_obeyed_and_the_others_are_told() -> None:
     async def main(clock: VirtualClock) -> None:
         async with House(clock, devices={"battery": BatteryTable()}, issuers=["main", "backup"]) as house:

@@ -49,7 +49,7 @@ def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
         done = wattbus("run", "--for", "1m", "--no-window", "--dashboard-port", port, cwd=tmp_path)
     assert done.returncode == 2
     assert re.fullmatch(
-        rf"wattbus: 127.0.0.1:{port}: can't listen there .*: choose another port\n", done.stderr
+        rf"wattbus: 127.0.0.1:{port}: can't listen there .*: choose another --dashboard-port\n", done.stderr
     )
 
 

@@ -295,6 +295,8 @@ def _revoke_one_and_rotate_the_other(operator: Operator) -> None:
     with operator.meter("house-x"), operator.meter("house-y") as other:
         operator.wait_for_sent("house-x")
         operator.wait_for_sent("house-y")
+        told = operator.wattbus("check", "--config", str(operator.root / "etc/wattbus/house-y/wattbus.toml"))
+        assert "a message went there and back" in told
         begun = time.monotonic()
         operator.wattbus("revoke", "house-x", "--apply")
         took_s = operator.wait_for_line("house-x", lost.pattern) - begun

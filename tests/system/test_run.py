@@ -123,6 +123,8 @@ def test_ctrl_c_ends_cleanly_with_the_summary(tmp_path: Path) -> None:
     assert rows >= 6
 
 
+MARS = Path(__file__).parent / "mars.toml"
+BOUNDS = ("--gen-min", "0", "--gen-max", "1", "--cons-min", "0", "--cons-max", "1")
 BAD = [
     (("run", "nowhere.toml"), 2, "nowhere.toml: can't be read"),
     (("run", "--for", "soon"), 2, "--for 'soon' is no duration"),
@@ -154,6 +156,9 @@ BAD = [
     (("optimizer", "--tariff", "free", "--live-url", "mqtt://x"), 2, "free"),
     (("orchestrator", "--ttl-s", "NaN", "--live-url", "mqtt://x"), 2, "--ttl-s"),
     (("recorder", "--day-timezone", "Mars/Base", "--live-url", "mqtt://x"), 2, "Mars/Base"),
+    (("run", str(MARS)), 2, "'Mars/Base' is no timezone"),
+    (("pvsim", "--timezone", "Mars/Base", "--live-url", "mqtt://x"), 2, "'Mars/Base' is no timezone"),
+    (("plant", "--config-json", "nowhere.json", *BOUNDS), 2, "nowhere.json: can't be read"),
     (("der-controller", "--house", "h", "--ders", "6", "--live-url", "mqtt://x"), 2, "--ders"),
 ]
 

@@ -1,6 +1,7 @@
 """The diary's pages on a real disk: torn, turned, begun again."""
 
 import gzip
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -56,14 +57,8 @@ def test_a_day_that_is_over_is_compressed_to_the_same_bytes_and_may_begin_again(
     assert len(gzip.decompress(packed[0].read_bytes()).splitlines()) == 2
 
 
-@pytest.mark.parametrize("steps", range(3))
-def test_a_crash_inside_a_compression_doubles_no_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
-) -> None:
-    page = tmp_path / diary_file("house-a", DAY)
-    write_lines(tmp_path, "house-a", DAY, [line(1)])
-    compress_page(page)
-    write_lines(tmp_path, "house-a", DAY, [line(2)])  # a clock was set back
+def rename_until(steps: int) -> Callable[[Path, Path], Path]:
+    """A `Path.replace` that is interrupted after so many."""
     done = 0
 
     def rename(path: Path, target: Path) -> Path:
@@ -74,8 +69,19 @@ def test_a_crash_inside_a_compression_doubles_no_line(
         path.rename(target)
         return target
 
+    return rename
+
+
+@pytest.mark.parametrize("steps", range(3))
+def test_a_crash_inside_a_compression_doubles_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    page = tmp_path / diary_file("house-a", DAY)
+    write_lines(tmp_path, "house-a", DAY, [line(1)])
+    compress_page(page)
+    write_lines(tmp_path, "house-a", DAY, [line(2)])  # a clock was set back
     with monkeypatch.context() as crash, suppress(InterruptedError):
-        crash.setattr(Path, "replace", rename)
+        crash.setattr(Path, "replace", rename_until(steps))
         compress_page(page)
     assert numbers(tmp_path) == [1, 2]
     if page.exists():
@@ -85,7 +91,7 @@ def test_a_crash_inside_a_compression_doubles_no_line(
         assert numbers(tmp_path) == [1, 2, 3]
 
 
-@pytest.mark.parametrize("moment", range(1, 4))
+@pytest.mark.parametrize("moment", [1, 2])
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_page_that_is_compressed_while_it_is_read_is_read_once_and_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int, steps: int
@@ -94,25 +100,17 @@ def test_a_page_that_is_compressed_while_it_is_read_is_read_once_and_whole(
     write_lines(tmp_path, "house-a", DAY, [line(1)])
     compress_page(page)
     write_lines(tmp_path, "house-a", DAY, [line(2)])  # a clock was set back
-    opened, done, real_open = 0, 0, Path.open
+    opened, real_open = 0, Path.open
 
-    def rename(path: Path, target: Path) -> Path:
-        nonlocal done
-        if done == steps:
-            raise InterruptedError
-        done += 1
-        path.rename(target)
-        return target
-
-    def open_it(path: Path, *how: Any) -> Any:
+    def open_it(path: Path, *how: Any, **more: Any) -> Any:
         nonlocal opened
         opened += 1
         if opened == moment:
             with suppress(InterruptedError):
                 compress_page(page)
-        return real_open(path, *how)
+        return real_open(path, *how, **more)
 
-    monkeypatch.setattr(Path, "replace", rename)
+    monkeypatch.setattr(Path, "replace", rename_until(steps))
     monkeypatch.setattr(Path, "open", open_it)
     assert numbers(tmp_path) == [1, 2]
 

@@ -257,15 +257,22 @@ def test_what_can_not_be_enrolled(
     assert list(Path().glob("*.bundle")) == []
 
 
-def test_every_kind_of_account_has_a_bundle_that_installs() -> None:
+def test_every_kind_of_account_has_a_bundle_that_installs(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, name, parts in (
         (("--service", "optimizer"), "service.optimizer", ["wattbus-optimizer.service"]),
         (("--plant", "plant-a"), "plant.plant-a", ["wattbus-plant-poller-plant-a.service"]),
         (("--dashboard", "wall"), "dashboard.wall", []),
+        (("--service", "replay"), "service.replay", []),
         (("--operator", "ann"), "operator.ann", []),
     ):
         assert enroll.main([*arguments, *URLS]) == 0
+        told = capsys.readouterr().out
+        # Who runs nothing gets files for whoever asks, not a system's user.
+        assert f"wattbus install {name}.bundle {'--start' if parts else '--root .'}" in told
         assert install.main([f"{name}.bundle", "--root", name]) == 0
+        told = capsys.readouterr().out
+        assert "systemctl" not in told  # nothing of it is this machine's
+        assert told.count("to try it here: wattbus ") == len(parts)
         units = sorted(path.name for path in Path(name).glob("etc/systemd/system/*"))
         assert units == parts
 

@@ -13,6 +13,7 @@ from wattbus.access.bundle import Bundle, encode_bundle
 from wattbus.access.identity import holder_of
 from wattbus.access.records import Entry
 from wattbus.access.register import Issued, Register, open_register
+from wattbus.access.unit import parts_of
 
 
 class Desk:
@@ -36,7 +37,11 @@ class Desk:
         holder = holder_of(bundle.authority.encode(), bundle.identity.pem)
         yield f"{path}: {bundle.user}, good until {holder.ends:%Y-%m-%d}; it holds a private key (mode 0600)"
         yield from self.publish()
-        yield f"then carry {path} there (scp), and: sudo wattbus install {path} --start"
+        # Who runs nothing gets files, in a folder of their own.
+        how = (
+            f"sudo wattbus install {path} --start" if parts_of(bundle) else f"wattbus install {path} --root ."
+        )
+        yield f"then carry {path} there (scp), and: {how}"
 
     def rotate(self, account: str) -> Iterator[str]:
         """Give an account its next identity; those it holds count on until the house has the new one."""

@@ -64,6 +64,7 @@ def _add_who(parser: OneLineParser) -> None:
 
 def _enroll(given: argparse.Namespace, desk: "Desk") -> Iterator[str]:
     if given.broker is not None:
+        _refuse_useless(given, "--broker", ("meter", "der", "readings_url", "live_url"))
         return desk.certify_broker([host.strip() for host in given.broker.split(",") if host.strip()])
     role = next((role for role in ROLES if getattr(given, role) is not None), None)
     if role is None:
@@ -71,18 +72,25 @@ def _enroll(given: argparse.Namespace, desk: "Desk") -> Iterator[str]:
             raise UsageError(
                 "say who: a house's name, --service NAME, ...; --apply alone tells the brokers again"
             )
+        _refuse_useless(given, "--apply alone", ("meter", "der", "readings_url", "live_url"))
         return desk.publish()
     name = check_id(getattr(given, role), role)
     _refuse_twins(desk.register, role, name)
-    if role != "house" and (given.meter or given.der):
-        raise UsageError(f"--meter and --der are a house's: --{role} has none")
-    if role == "house" and not (given.meter or given.der):
+    if role != "house":
+        _refuse_useless(given, f"--{role}", ("meter", "der"))
+    elif not (given.meter or given.der):
         raise UsageError("a house needs --meter ID or --der ID, or both")
     meters = _distinct(given.meter, "meter")
     pairs = [_device(text) for text in given.der]
     _distinct([der_id for der_id, _ in pairs], "DER")
     brokers = _brokers(given, desk.register.brokers_of(role))
     return desk.hand_out(Entry(role=role, id=name, meters=meters, ders=dict(pairs), brokers=brokers))
+
+
+def _refuse_useless(given: argparse.Namespace, who: str, names: Sequence[str]) -> None:
+    for name in names:
+        if getattr(given, name):
+            raise UsageError(f"--{name.replace('_', '-')} is of no use with {who}: leave it out")
 
 
 def _refuse_twins(register: "Register", role: Role, name: str) -> None:

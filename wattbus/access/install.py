@@ -88,10 +88,12 @@ def _install(given: argparse.Namespace) -> int:
     _remove(units.left_over, has_systemd=root == ROOT)
     _tell(bundle, place, changed=changed)
     _tell_gone(place, settings, units)
+    if units.parts and root == ROOT:
+        _tell_unreachable()
     if given.start:
         _start(units.parts)
     else:
-        _tell_next(units.parts)
+        _tell_next(units.parts, place, root)
     sys.stdout.write(f"now remove {given.bundle}: it holds the private key\n")
     return 0
 
@@ -197,11 +199,25 @@ def _tell_gone(place: Place, settings: Settings, units: Units) -> None:
         sys.stdout.write(f"{place.toml}: [{table}] is a comment now: the bundle has no such device\n")
 
 
-def _tell_next(parts: list[Part]) -> None:
+def _tell_next(parts: list[Part], place: Place, root: Path) -> None:
     units = " ".join(part.unit for part in parts)
-    if units:
+    if units and root == ROOT:
         sys.stdout.write(
             f"next: systemctl daemon-reload && systemctl enable {units} && systemctl restart {units}\n"
+        )
+    elif units:
+        for part in parts:
+            sys.stdout.write(f"to try it here: wattbus {' '.join(part.arguments)} --config {place.toml}\n")
+
+
+def _tell_unreachable() -> None:
+    """Say so if Python stands where the units' users can't get to it."""
+    python = Path(sys.executable).resolve()
+    closed = [folder for folder in python.parents if not folder.stat().st_mode & 0o001]
+    if closed:
+        sys.stdout.write(
+            f"careful: {closed[-1]} lets nobody else in, and Python is below it: the units can't start it. "
+            "Install wattbus elsewhere, as in /opt/wattbus, with the system's Python\n"
         )
 
 

@@ -9,6 +9,7 @@ from runtime.errors import UsageError
 from wattbus.access.bundle import Device, Role
 from wattbus.access.password import Verifier
 from wattbus.access.roles import (
+    SERVICES,
     Account,
     Devices,
     house_account,
@@ -95,4 +96,6 @@ def account_of(role: Role, identifier: str, devices: Devices = Devices()) -> Acc
             try:
                 return service_account(identifier)
             except KeyError as error:
-                raise UsageError(f"{identifier[:40]!r} is no service of the role table") from error
+                raise UsageError(
+                    f"--service {identifier[:40]!r}: no such service; there are {', '.join(SERVICES)}"
+                ) from error

@@ -1,5 +1,6 @@
 """The systemd units of what an account runs: they come back after anything, and may do nothing else."""
 
+import os
 import sys
 from typing import NamedTuple
 
@@ -66,6 +67,7 @@ def unit_text(part: Part, place: Place, port: str) -> str:
     # -P: nothing that is written into a folder is imported in Python's place.
     command = (sys.executable, "-P", "-m", "wattbus", *part.arguments, "--config", str(place.toml))
     homes = ("/home/", "/root/", "/run/user/")
+    pythons = (sys.executable, os.path.realpath(sys.executable))  # a venv's is a link
     return UNIT.format(
         what=" ".join(part.arguments),
         command=" ".join(map(_quoted, command)),
@@ -75,7 +77,7 @@ def unit_text(part: Part, place: Place, port: str) -> str:
         memory=part.limits.memory_mb,
         tasks=part.limits.tasks,
         # Only where Python itself stands in a home must homes be seen.
-        home="read-only" if sys.executable.startswith(homes) else "yes",
+        home="read-only" if any(path.startswith(homes) for path in pythons) else "yes",
         devices=SERIAL.format(port=port) if port and part.arguments[0] == "meter" else "PrivateDevices=yes",
         watchdog=WATCHDOG_S,
         restart=RESTART_S,
@@ -110,7 +112,7 @@ ExecStart={command}
 Restart=always
 RestartSec={restart}
 WatchdogSec={watchdog}
-TimeoutStopSec=10
+TimeoutStopSec=20
 User={user}
 UMask=0077
 StateDirectory={folder}

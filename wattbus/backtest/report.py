@@ -65,7 +65,7 @@ def _section(number: int, house: House, shown: Shown, named: dict[str, Chart]) -
     }
     cars = "".join(f", a car of {car}" for car in house.cars)
     told = (
-        f"{house.days:.4g} days from {house.begin[:10]}. Tariff {house.tariff} ({house.currency}), "
+        f"{house.length} from {house.begin[:10]}. Tariff {house.tariff} ({house.currency}), "
         f"on the clocks of {house.timezone}. Battery {house.battery}{cars}. "
         f"The house used {house.load_kwh:,.0f} kWh, its PV made {house.pv_kwh:,.0f} kWh."
     )

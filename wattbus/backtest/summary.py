@@ -58,6 +58,11 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
         """The house, and what a sweep has different."""
         return f"{self.house} {self.variant}".strip()
 
+    @property
+    def length(self) -> str:
+        """Of what was run, for people."""
+        return "1 day" if self.days == 1 else f"{self.days:.4g} days"
+
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
     """What `results.json` holds."""

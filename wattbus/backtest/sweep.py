@@ -129,6 +129,8 @@ def _case(source: Source, measured: Measured, house: HouseSite, variant: str, op
         start = _within(asked, start, end, f"{source}: --from")
     if options.end is not None:
         asked = _ceil(instant_of(options.end, "--to", zone), QUARTER_S)
+        if options.begin is not None and asked <= start:
+            raise UsageError(f"--to {options.end}: is not after --from {options.begin}")
         end = _within(asked, start, end, f"{source}: --to")
     if end.seconds_since(start) < QUARTER_S:
         raise BacktestError(f"{source}: nothing is recorded from {start} to {end}: give other days")

@@ -29,7 +29,7 @@ def table_of(results: Results) -> RenderableType:
 def _table(house: House) -> Table:
     heads = [
         house.name,
-        f"{house.days:.4g} days from {house.begin[:10]}",
+        f"{house.length} from {house.begin[:10]}",
         f"{house.tariff}, {house.currency}",
     ]
     heads += [f"battery {house.battery}", *(f"car {car}" for car in house.cars)]
