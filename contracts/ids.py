@@ -10,6 +10,8 @@ from contracts.errors import BadIdError
 # \A...\Z and not ^...$: a `$` lets a final newline through.
 ID_PATTERN = r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z"
 
+ID_WORDS = "1 to 64 of A-Z a-z 0-9 - _, starting with a letter or digit"
+
 Id = Annotated[str, msgspec.Meta(pattern=ID_PATTERN, description="letters, digits, - and _, at most 64")]
 
 _matches = re.compile(ID_PATTERN, re.ASCII).match
@@ -22,9 +24,7 @@ def check_id(text: str, what: str = "id") -> str:
         BadIdError: anything else; the message quotes at most the first 40 characters.
     """
     if not _matches(text):
-        raise BadIdError(
-            f"{what} {text[:40]!r} is not an id: 1 to 64 of A-Z a-z 0-9 - _, starting with a letter or digit"
-        )
+        raise BadIdError(f"{what} {text[:40]!r} is not an id: {ID_WORDS}")
     return text
 
 

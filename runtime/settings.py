@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 from msgspec import Meta
 
 from contracts.errors import ContractError
-from contracts.ids import Id, check_id, refuse_case_twins, refuse_reserved
+from contracts.ids import ID_PATTERN, ID_WORDS, Id, check_id, refuse_case_twins, refuse_reserved
 from contracts.instant import Instant
 from energy.zones import zone_of
 from runtime.errors import UsageError
@@ -335,7 +335,9 @@ def _parse_flags(
         if bare is bool:
             parser.add_argument(flag, help=text, action=argparse.BooleanOptionalAction)
         else:
-            parser.add_argument(*names, help=text.replace("%", "%%"), metavar="X")
+            words = typing.get_args(bare) if typing.get_origin(bare) is typing.Literal else ("X",)
+            metavar = "|".join(map(str, words))
+            parser.add_argument(*names, help=text.replace("%", "%%"), metavar=metavar)
     return vars(parser.parse_args(argv))
 
 
@@ -372,11 +374,17 @@ def _convert_one(hint: Any, value: _Value) -> Any:  # noqa: ANN401 - a setting o
         return msgspec.convert(_raw(hint, value), hint, strict=False, dec_hook=hook)
     except (msgspec.ValidationError, ValueError, TypeError) as error:
         shown = "what it holds" if extra_of(hint, "secret") else repr(value.raw)
-        why = str(error).replace(" - at `$`", "")
-        bare, _ = describe(hint)
-        if typing.get_origin(bare) is typing.Literal:
-            why = f"it must be {', '.join(map(str, typing.get_args(bare)))}"
-        raise UsageError(f"{value.source}: {shown[:80]} won't do: {why}") from error
+        raise UsageError(f"{value.source}: {shown[:80]} won't do: {_why(hint, str(error))}") from error
+
+
+def _why(hint: Any, said: str) -> str:  # noqa: ANN401 - a type annotation
+    """What a value must be, in words."""
+    bare, _ = describe(hint)
+    if typing.get_origin(bare) is typing.Literal:
+        return f"it must be {', '.join(map(str, typing.get_args(bare)))}"
+    if repr(ID_PATTERN) in said:
+        return f"it must be {ID_WORDS}"
+    return said.replace(" - at `$`", "")
 
 
 def _raw(hint: Any, value: _Value) -> object:  # noqa: ANN401 - a type annotation

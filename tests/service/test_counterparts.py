@@ -427,6 +427,8 @@ def test_bad_usage_is_one_line(
 async def test_a_port_that_is_taken_is_named() -> None:
     stub = Stub((200, b""))
     async with serving(stub, "127.0.0.1", 0, LOG) as port:
-        with pytest.raises(UsageError, match=f"127.0.0.1:{port}: can't listen there"):
-            async with serving(stub, "127.0.0.1", port, LOG):
-                pass
+        for where in ("--service-port", "--port"):
+            says = rf"127.0.0.1:{port}: can't listen there \(.*\): choose another {where}$"
+            with pytest.raises(UsageError, match=says):
+                async with serving(stub, "127.0.0.1", port, LOG, port_is=where):
+                    pass

@@ -179,3 +179,6 @@ def test_a_page_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.Capt
 def test_a_folder_without_a_diary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert explain([str(tmp_path / "nowhere")]) == 1
     assert "no decisions are recorded there" in capsys.readouterr().err
+    record(tmp_path)
+    assert explain([str(tmp_path / "house-a")]) == 1
+    assert f"it is a house's own folder: {tmp_path} --house house-a" in capsys.readouterr().err

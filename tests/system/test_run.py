@@ -63,6 +63,8 @@ def test_two_hours_of_three_houses(tmp_path: Path) -> None:
         "pv_simulator.log",
         "recorder.log",
     }
+    for path in (out / "log").glob("*.log"):
+        assert not path.stat().st_size or "stopped" in path.read_text(), path
 
 
 def test_a_house_may_have_a_battery_and_no_meter(tmp_path: Path) -> None:
@@ -136,10 +138,15 @@ BAD = [
     (("meter", "--hosue", "x"), 2, "--hosue"),
     (("meter", "--house", "site", "--live-url", "mqtt://x"), 2, "'site'"),
     (("meter", "--house", "h", "--speed", "60", "--live-url", "mqtt://x"), 2, "--speed needs --start"),
-    (("dance",), 2, "'dance' is no command"),
+    (("dance",), 2, "'dance' is no command; there are run, "),
+    (("metr",), 2, "'metr' is no command; did you mean meter?"),
     (("meter",), 2, "--house is missing"),
     (("meter", "--house", "house-a"), 2, "no broker: set WATTBUS_READINGS_URL"),
-    (("meter", "--house", "a/b", "--live-url", "mqtt://127.0.0.1:1"), 2, "--house"),
+    (
+        ("meter", "--house", "a/b", "--live-url", "mqtt://x"),
+        2,
+        "--house: 'a/b' won't do: it must be 1 to 64 of",
+    ),
     (("meter", "--house", "h", "--live-url", "mqtt://127.0.0.1:1", "--wait", "0"), 1, "127.0.0.1:1"),
     (
         ("meter", "--house", "h", "--readings-url", "amqp://u:secret@127.0.0.1:1", "--wait-s", "0"),
@@ -161,6 +168,27 @@ BAD = [
     (("plant", "--config-json", "nowhere.json", *BOUNDS), 2, "nowhere.json: can't be read"),
     (("der-controller", "--house", "h", "--ders", "6", "--live-url", "mqtt://x"), 2, "--ders"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (
+            '[house.house-x.der_controller.devices.store]\ntype = "battery_storage"\ncapacity_kwh = -3\n',
+            "house.house-x.der_controller.devices.store: battery capacity_kwh is -3",
+        ),
+        (
+            '[house.house-x.meter]\nsource = "csv"\ncsv = "none.csv"\n',
+            "house.house-x.meter: {folder}/none.csv: no such file",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_house_names_it(table: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(table)
+    done = wattbus("run", "site.toml", "--for", "10m", "--speed", "max", cwd=tmp_path)
+    assert done.returncode == 2
+    assert says.format(folder=tmp_path) in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(("arguments", "code", "says"), BAD, ids=[" ".join(case[0])[:60] for case in BAD])

@@ -138,6 +138,12 @@ def test_a_run_begins_on_a_step_of_its_plans(tmp_path: Path, step_min: int) -> N
     assert str(case.end) == "2024-07-02T00:45:00.000Z"
 
 
+def test_an_end_before_the_beginning_is_refused() -> None:
+    options = parse_options([str(HOUSE), "--from", "2024-07-02", "--to", "2024-07-01"])
+    with pytest.raises(UsageError, match=r"^--to 2024-07-01: is not after --from 2024-07-02$"):
+        plan_of(options)
+
+
 def test_nothing_to_read_is_said(tmp_path: Path) -> None:
     faults = list[str]()
     assert find([tmp_path, tmp_path / "gone.csv"], faults) == []

@@ -242,8 +242,9 @@ def test_another_sites_bundle_does_not_take_over(capsys: pytest.CaptureFixture[s
         (("house-d", "--meter", "main", "--meter", "main"), "two meters of one name"),
         (("house-d", "--der", "thing"), "say what it is"),
         (("house-d",), "needs --meter"),
-        (("--service", "evil"), "no service"),
-        (("--dashboard", "wall", "--meter", "main"), "a house's"),
+        (("--service", "evil"), "no such service; there are "),
+        (("--dashboard", "wall", "--meter", "main"), "--meter is of no use with --dashboard"),
+        (("--broker", "rabbit.example"), "--readings-url is of no use with --broker"),
         ((), "say who"),
     ],
 )

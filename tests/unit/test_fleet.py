@@ -48,8 +48,34 @@ def test_a_house_with_its_powers_age_reason_and_alerts() -> None:
     )  # fmt: skip
     for width in (200, 90):
         text = shown(width, der(START, **BATTERY), why, alert, after_s=7)
-        for part in ("house-a", "1.50", "+2.75", "+1.25", "51", "ok", "7 s", "It charges", "battery is hot"):
+        for part in (
+            "1 house ",
+            "house-a",
+            "1.50",
+            "+2.75",
+            "+1.25",
+            "51",
+            "ok",
+            "7 s",
+            "It charges",
+            "battery is hot",
+        ):
             assert part in text
+
+
+def test_what_the_loads_share_is_told_once() -> None:
+    told = [
+        Decision(
+            house="house-a", der_id=f"miner-{at_s}", timestamp=START.after(at_s), tier=tier, limit="power",
+            asked_kw=1.0, given_kw=1.0, sentence=f"{at_s} kW are there.",
+        )
+        for at_s, tier in ((1, "economic"), (3, "economic"), (2, "economic"), (4, "safety"))
+    ]  # fmt: skip
+    loads = [
+        der(START, der_id=why.der_id, house="house-a", type="flexible_load", current_soc=None) for why in told
+    ]
+    (text,) = [line for line in shown(90, *loads, *told).splitlines() if line.startswith("house-a: ")]
+    assert text.strip() == "house-a: 3 kW are there. 4 kW are there."
 
 
 @pytest.mark.parametrize(

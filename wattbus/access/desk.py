@@ -102,7 +102,11 @@ class Desk:
         )
 
     def _take_back(self, account: str, gone: list[str]) -> Iterator[str]:
-        yield f"{account}: counts no more: {', '.join(gone) or 'nobody'}"
+        yield (
+            f"{account}: counts no more: {', '.join(gone)}"
+            if gone
+            else f"{account}: nothing more to take back"
+        )
         yield from self.publish()
 
 

@@ -137,7 +137,7 @@ class Register:
         """Withdraw what an account held before the identity of that code.
 
         Returns:
-            Those users, and whoever was withdrawn before.
+            Those users.
 
         Raises:
             NotEnrolledError: there is none of that name, or it holds none of that code.
@@ -153,20 +153,22 @@ class Register:
         if older:
             rest = [held for held in entry.held if held.number >= numbers[0]]
             self._put(account, msgspec.structs.replace(entry, held=rest), _withdrawn(account, older, now))
-        return self._gone(account)
+        return [user_of(account, held.number) for held in older]
 
     def revoke(self, account: str, now: Instant) -> list[str]:
         """Take an account back: nothing it holds counts from now on.
 
         Returns:
-            All its users, also if it was taken back before.
+            Its users; none if it was taken back before.
 
         Raises:
             NotEnrolledError: there is none of that name, and was none.
         """
-        if account in self._content.entries or not self._gone(account):
-            self._put(account, None, _withdrawn(account, self.entry(account).held, now))
-        return self._gone(account)
+        if account not in self._content.entries and self._numbers(account):
+            return []
+        held = self.entry(account).held
+        self._put(account, None, _withdrawn(account, held, now))
+        return [user_of(account, one.number) for one in held]
 
     def revocations(self, now: Instant) -> bytes:
         """The signed list of certificates that no longer count, as PEM."""
@@ -177,9 +179,6 @@ class Register:
         entry = self._content.entries.get(account)
         gone = [one.number for one in self._content.withdrawn if one.account == account]
         return gone + [held.number for held in (entry.held if entry else [])]
-
-    def _gone(self, account: str) -> list[str]:
-        return [user_of(account, one.number) for one in self._content.withdrawn if one.account == account]
 
     def _put(self, account: str, entry: Entry | None, withdrawn: list[Withdrawn] | None = None) -> None:
         entries = {name: one for name, one in self._content.entries.items() if name != account}

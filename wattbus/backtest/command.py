@@ -30,6 +30,8 @@ from wattbus.backtest.table import table_of
 
 def run(options: Options) -> int:
     """Run all cases, show and write what came of them; returns the exit code."""
+    if options.report is not None:
+        _check_place(options.report)
     plan = plan_of(options)
     results, shown = _run(plan, options)
     if results.houses:
@@ -92,6 +94,11 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("runs", total=total)
         yield lambda: bar.advance(task)
+
+
+def _check_place(path: Path) -> None:
+    """Whether it can be written to: said before a year is computed, not after."""
+    _write(path, path.read_bytes() if path.is_file() else b"")
 
 
 def _write(path: Path, content: bytes) -> None:
