@@ -78,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--house",
         metavar="HOUSE",
-        help=f"on whose topics credentials are tried [the house's whose certificate it is; else {SITE}]",
+        help="on whose topics credentials are tried "
+        f"[the house's or plant's whose certificate it is; else {SITE}]",
     )
     given = parser.parse_args(argv)
     clock = SystemClock()
@@ -207,7 +208,7 @@ def _caller(url: str) -> _Caller:
     if holder is None or not NAME.match(holder.account):
         return _Caller(f"check-{secrets.token_hex(4)}", SITE)
     role, _, owner = owner_of(holder.account).partition(".")
-    return _Caller(check_client(holder.account), owner if role == "house" else SITE)
+    return _Caller(check_client(holder.account), owner if role in ("house", "plant") else SITE)
 
 
 async def check_brokers(settings: CommonSettings, house: str | None, clock: Clock) -> AsyncIterator[Finding]:

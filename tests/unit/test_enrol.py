@@ -324,6 +324,16 @@ def test_a_broker_that_is_away_is_told_later(capsys: pytest.CaptureFixture[str])
     assert b"house.house-d.2:" in Path("brokers-of-this-machine/mosquitto.passwords").read_bytes()
 
 
+def test_a_register_that_is_lost_is_not_taken_for_an_empty_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """The brokers would be told to put everybody out."""
+    assert enroll.main(["--broker", "rabbit.example"]) == 0
+    assert enroll.main([*HOUSE, *URLS]) == 0
+    Path("access/register.json").unlink()
+    assert enroll.main(["--broker", "rabbit.example"]) == 1
+    assert "register.json is gone" in capsys.readouterr().err
+    assert b"house.house-d" in Path("access/brokers/mosquitto.passwords").read_bytes()
+
+
 def test_a_file_in_the_brokers_folders_place_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     Path("access").mkdir(mode=0o700)
     Path("access/brokers").touch()

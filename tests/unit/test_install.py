@@ -207,6 +207,21 @@ def test_what_others_have_linked_or_written_beside_is_passed_over() -> None:
     assert {"wattbus-old.service", "wattbus-notes.service"} <= {path.name for path in PLACE.units.iterdir()}
 
 
+def test_a_python_that_the_units_can_not_reach_is_seen(tmp_path: Path) -> None:
+    """A venv elsewhere on a Python in a home, and a venv in a home on the system's Python."""
+    home, opt = tmp_path / "home", tmp_path / "opt"
+    home.mkdir()
+    opt.mkdir()
+    (home / "python").touch()
+    (opt / "python").symlink_to(home / "python")
+    (home / "link").symlink_to("/usr/bin/env")
+    home.chmod(0o700)
+    for python in (opt / "python", home / "link"):
+        assert home in install.closed_to_others(python)
+        assert opt not in install.closed_to_others(python)
+    assert install.closed_to_others(Path("/usr/bin/env")) == []
+
+
 def test_each_account_has_a_user_of_its_own() -> None:
     assert PLACE.user == "wattbus-house-d"
     long = [Place(ROOT, "h" * 60 + end).user for end in ("a", "b")]

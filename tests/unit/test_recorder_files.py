@@ -2,6 +2,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from pathlib import Path, PurePath
 from zoneinfo import ZoneInfo
 
@@ -327,7 +328,10 @@ def test_a_file_whose_sync_fails_is_written_anew_before_the_journal_lets_go(tmp_
     assert not list(tmp_path.glob(".journal*"))
 
 
-def test_a_recorder_that_stops_leaves_no_journal_however_many_files_have_grown(tmp_path: Path) -> None:
+def test_a_recorder_that_stops_leaves_no_journal_however_many_files_have_grown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recorder.follow.CLOSING_S", inf)  # however slow this disk is
     folder = DataFolder(tmp_path)
     for seq in range(2):  # a round has been begun, and does not have the second rows
         folder.write([entry(seq, house=f"house-{i}") for i in range(600)])

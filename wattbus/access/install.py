@@ -210,13 +210,16 @@ def _tell_next(parts: list[Part], place: Place, root: Path) -> None:
             sys.stdout.write(f"to try it here: wattbus {' '.join(part.arguments)} --config {place.toml}\n")
 
 
+def closed_to_others(python: Path) -> list[Path]:
+    """The folders on the way to a Python that let only their owner in; a venv's Python is a link."""
+    folders = {*python.parents, *python.resolve().parents}
+    return sorted(folder for folder in folders if not folder.stat().st_mode & 0o001)
+
+
 def _tell_unreachable() -> None:
-    """Say so if Python stands where the units' users can't get to it."""
-    python = Path(sys.executable).resolve()
-    closed = [folder for folder in python.parents if not folder.stat().st_mode & 0o001]
-    if closed:
+    if closed := closed_to_others(Path(sys.executable)):
         sys.stdout.write(
-            f"careful: {closed[-1]} lets nobody else in, and Python is below it: the units can't start it. "
+            f"careful: {closed[0]} lets nobody else in, and Python is below it: the units can't start it. "
             "Install wattbus elsewhere, as in /opt/wattbus, with the system's Python\n"
         )
 

@@ -41,20 +41,26 @@ def run(
     argv: Sequence[str] | None,
     work: Callable[[argparse.Namespace, "Desk"], Iterator[str]],
 ) -> int:
-    """Do a command's work, and print what it tells as it goes; returns the exit code."""
+    """Do a command's work, and print what it tells; returns the exit code."""
     given = parser.parse_args(argv)
     if absent := missing(("cryptography",)):
         return complain(absent, "access")
     from wattbus.access.desk import open_desk  # which stands on it
 
+    told: list[str] = []
+    failure: RuntimeFaultError | ContractError | None = None
     try:
         with open_desk(given.access_dir, SystemClock().now(), tells=given.apply) as desk:
+            # Printed when all is done: whoever stops reading must not stop a revocation.
             for line in work(given, desk):
-                sys.stdout.write(f"{line}\n")
+                told.append(f"{line}\n")  # noqa: PERF401 - what was done before it failed is told
     except (RuntimeFaultError, ContractError) as error:
-        sys.stderr.write(f"{parser.prog}: {error}\n")
-        return error.exit_code if isinstance(error, RuntimeFaultError) else UsageError.exit_code
-    return 0
+        failure = error
+    sys.stdout.write("".join(told))
+    if failure is None:
+        return 0
+    sys.stderr.write(f"{parser.prog}: {failure}\n")
+    return failure.exit_code if isinstance(failure, RuntimeFaultError) else UsageError.exit_code
 
 
 def account_named(name: str) -> str:

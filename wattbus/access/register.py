@@ -106,6 +106,7 @@ class Register:
         authority = new_authority(self.folder.resolve().name, now)
         replace_file(key, authority.key, 0o600)
         replace_file(certificate, authority.certificate, 0o600)
+        self._write(self._content)  # from now on it is there, or was lost
         return authority
 
     def enroll(self, wanted: Entry, now: Instant) -> Issued:
@@ -188,6 +189,11 @@ class Register:
 
     def _read(self) -> Content:
         if not self._path.exists():
+            if (self.folder / "ca.crt").exists():
+                # Taken for empty, it would have the brokers put everybody out.
+                raise StoreError(
+                    f"{self._path} is gone, and accounts may stand in it: restore it from a backup"
+                )
             return Content()
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=Content, dec_hook=decode_hook)

@@ -97,8 +97,19 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
 
 
 def _check_place(path: Path) -> None:
-    """Whether it can be written to: said before a year is computed, not after."""
-    _write(path, path.read_bytes() if path.is_file() else b"")
+    """Whether it can be written to: said before a year is computed, not after; nothing is left of the try.
+
+    Raises:
+        RuntimeFaultError: it can't.
+    """
+    is_new = not path.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise _unwritten(path, error) from error
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -106,4 +117,8 @@ def _write(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        raise RuntimeFaultError(f"{path}: can't be written: {error.strerror}") from error
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: Path, error: OSError) -> RuntimeFaultError:
+    return RuntimeFaultError(f"{path}: can't be written: {error.strerror}")

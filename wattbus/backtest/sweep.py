@@ -128,10 +128,10 @@ def _case(source: Source, measured: Measured, house: HouseSite, variant: str, op
         asked = _ceil(instant_of(options.begin, "--from", zone), unit_s)
         start = _within(asked, start, end, f"{source}: --from")
     if options.end is not None:
-        asked = _ceil(instant_of(options.end, "--to", zone), QUARTER_S)
-        if options.begin is not None and asked <= start:
+        last = instant_of(options.end, "--to", zone)
+        if options.begin is not None and last <= instant_of(options.begin, "--from", zone):
             raise UsageError(f"--to {options.end}: is not after --from {options.begin}")
-        end = _within(asked, start, end, f"{source}: --to")
+        end = _within(_ceil(last, QUARTER_S), start, end, f"{source}: --to")
     if end.seconds_since(start) < QUARTER_S:
         raise BacktestError(f"{source}: nothing is recorded from {start} to {end}: give other days")
     return _of(source.house, variant, measured, house, start, end, options.tick_s)
