@@ -53,8 +53,8 @@ def test_no_seed_breaks_a_promise(first: int, many: Many) -> None:
 
 
 def test_the_world_itself_loses_nothing(many: Many) -> None:
-    """Seeds at which it once did: the link over a cut, and the ledger of a meter that died as it measured."""
-    judge(many([520, 669, 715, 719, 906, 994, 5408, 5904]))
+    """Seeds at which it once did: the link over a cut, the ledger when a meter died as it measured or another's disk was torn."""
+    judge(many([520, 669, 715, 719, 906, 994, 5408, 5904, 6981, 7942]))
 
 
 @pytest.mark.fault

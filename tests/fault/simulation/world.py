@@ -80,7 +80,8 @@ class Part:
         disk = world.folder / self.name / str(self.number)
         disk.mkdir(parents=True, exist_ok=True)
         self.life = Life(self.name, self.number, disk, self.armed, self._died)
-        self.life.torn = lambda: world.ledger.torn(world.confirmed)
+        if self.name == "meter":  # what is torn of another's disk is no reading that was kept
+            self.life.torn = lambda: world.ledger.torn(world.confirmed)
         self.link = Link(world.network, self.life)
         if world.true_s() < self.cut_until_s:
             self.link.cut()
