@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import queue
 import ssl
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -45,6 +43,7 @@ from runtime.settings import Layered, MonitoredSettings
 from runtime.store import Store
 from tests.broker_life import free_ports
 from tests.conftest import memory_bus
+from tests.in_a_thread import in_a_thread
 from tests.secret_files import write_secret
 from tests.unit.test_optimizer_model import der, meter
 
@@ -136,33 +135,8 @@ def http_servers(
     folder: Path, requests_per_s: float = MANY_PER_S, *, guarded: bool = True
 ) -> Iterator[dict[str, Server]]:
     """Serve them all in a thread of its own, with tokens; or without, but the plant, which always has one."""
-    ready: queue.Queue[Any] = queue.Queue()
-
-    async def main() -> None:
-        loop, life = asyncio.get_running_loop(), Lifecycle()
-        async with _all_served(folder, life, requests_per_s, guarded=guarded) as ports:
-            ready.put((ports, lambda: loop.call_soon_threadsafe(life.stop)))
-            await life.wait()
-
-    def run() -> None:
-        try:
-            asyncio.run(main())
-        except BaseException as error:
-            ready.put(error)
-            raise
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    said = ready.get(timeout=30.0)
-    if isinstance(said, BaseException):
-        raise said
-    ports, stop = said
-    try:
+    with in_a_thread(lambda life: _all_served(folder, life, requests_per_s, guarded=guarded)) as ports:
         yield {name: Server(name, f"http://127.0.0.1:{port}", *KNOWN[name]) for name, port in ports.items()}
-    finally:
-        stop()
-        thread.join(timeout=15.0)
-        assert not thread.is_alive()
 
 
 @contextlib.asynccontextmanager

@@ -2,10 +2,7 @@
 
 import asyncio
 import contextlib
-import queue
-import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import httpx
 
@@ -21,6 +18,7 @@ from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
 from runtime.settings import Layered
 from tests.conftest import memory_bus
+from tests.in_a_thread import in_a_thread
 from tests.unit.test_optimizer_model import der, meter
 
 
@@ -45,10 +43,10 @@ def optimizer_server(
     houses: Sequence[str] = ("house-a",), *, ailing: str = "", battery: bool = True
 ) -> Iterator[Served]:
     """Serve houses whose meters and batteries report every second."""
-    ready: queue.Queue[Any] = queue.Queue()
 
-    async def main() -> None:
-        clock, life = SystemClock(), Lifecycle()
+    @contextlib.asynccontextmanager
+    async def serve(life: Lifecycle) -> AsyncIterator[Served]:
+        clock = SystemClock()
         bus, _ = memory_bus(clock)
         settings = OptimizerSettings()
         optimizer = OptimizerService(Layered(settings, {}), bus, clock, life)
@@ -64,35 +62,13 @@ def optimizer_server(
                         await bus.publish(topics.DER_TELEMETRY.at(house=house, der_id="battery"), telemetry)
 
         await bus.declare(topics.METER_READING, durable=topics.RECORDER)
-        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
             group.create_task(optimizer.run())
             group.create_task(report())
             async with serving(app, "127.0.0.1", 0, get_log("optimizer"), Doorman(Door(), 1e5)) as port:
                 while len(optimizer.houses) < len(houses):
                     await clock.sleep(0.05)
-                ready.put((port, optimizer, lambda: loop.call_soon_threadsafe(life.stop)))
-                await life.wait()
+                yield Served(f"http://127.0.0.1:{port}", optimizer)
 
-    thread = threading.Thread(target=lambda: _run(main(), ready))
-    thread.start()
-    said = ready.get(timeout=20.0)
-    if isinstance(said, BaseException):
-        raise said
-    port, optimizer, stop = said
-    served = Served(f"http://127.0.0.1:{port}", optimizer)
-    try:
+    with in_a_thread(serve) as served, served.client:
         yield served
-    finally:
-        served.client.close()
-        stop()
-        thread.join(timeout=10.0)
-        assert not thread.is_alive()
-
-
-def _run(main: Any, ready: "queue.Queue[Any]") -> None:
-    try:
-        asyncio.run(main)
-    except BaseException as error:
-        ready.put(error)
-        raise

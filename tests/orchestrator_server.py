@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import queue
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from runtime.settings import Layered
 from runtime.store import Store
 from runtime.token import SITE, Tokens
 from tests.conftest import memory_bus
+from tests.in_a_thread import in_a_thread
 from tests.unit.test_optimizer_model import meter
 
 TOKEN = "a-token-of-the-tests"  # noqa: S105
@@ -60,10 +59,10 @@ def orchestrator_server(
     state: Path, *, token: str = TOKEN, ailing: str = "", ders: bool = True
 ) -> Iterator[Served]:
     """Serve a house whose meter, battery and car report every second."""
-    ready: queue.Queue[Any] = queue.Queue()
 
-    async def main() -> None:
-        clock, life = SystemClock(), Lifecycle()
+    @contextlib.asynccontextmanager
+    async def serve(life: Lifecycle) -> AsyncIterator[Served]:
+        clock = SystemClock()
         bus, _ = memory_bus(clock)
         settings = OrchestratorSettings(state_dir=state, interval_s=1.0, settle_s=0.0)
         door = Door(tokens=Tokens({token: SITE} if token else {}))
@@ -83,7 +82,6 @@ def orchestrator_server(
 
         for topic in (topics.METER_READING, topics.ALERT):
             await bus.declare(topic, durable=topics.RECORDER)
-        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
             group.create_task(service.run())
             group.create_task(report())
@@ -101,23 +99,10 @@ def orchestrator_server(
             ) as port:
                 while not _has_decided(service, ders=ders):
                     await clock.sleep(0.05)
-                ready.put((port, service, lambda: loop.call_soon_threadsafe(life.stop)))
-                await life.wait()
+                yield Served(f"http://127.0.0.1:{port}", service)
 
-    thread = threading.Thread(target=lambda: _run(main, ready))
-    thread.start()
-    said = ready.get(timeout=20.0)
-    if isinstance(said, BaseException):
-        raise said
-    port, service, stop = said
-    served = Served(f"http://127.0.0.1:{port}", service)
-    try:
+    with in_a_thread(serve) as served, served.client:
         yield served
-    finally:
-        served.client.close()
-        stop()
-        thread.join(timeout=10.0)
-        assert not thread.is_alive()
 
 
 def _has_decided(service: OrchestratorService, *, ders: bool) -> bool:
@@ -126,11 +111,3 @@ def _has_decided(service: OrchestratorService, *, ders: bool) -> bool:
     if last is None or last.snapshot is None:
         return False
     return not ders or len(last.decisions) == 2
-
-
-def _run(main: Callable[[], Any], ready: "queue.Queue[Any]") -> None:
-    try:
-        asyncio.run(main())
-    except BaseException as error:
-        ready.put(error)
-        raise

@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import queue
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from runtime.errors import UsageError
 from runtime.lifecycle import Lifecycle
 from tests.conftest import memory_bus
 from tests.dashboard_house import HOUSE, a_house, dashboard, say
+from tests.in_a_thread import in_a_thread
 from tests.openapi import check_api
 
 TOKEN = "a-token-of-the-tests"  # noqa: S105
@@ -47,11 +47,10 @@ class Served:
 @contextlib.contextmanager
 def served(data: Path, token: str = TOKEN) -> Iterator[Served]:
     """A dashboard that has heard one house, in a thread of its own."""
-    ready: queue.Queue[Any] = queue.Queue()
 
-    async def main() -> None:
-        clock, life = SystemClock(), Lifecycle()
-        loop = asyncio.get_running_loop()
+    @contextlib.asynccontextmanager
+    async def serve(life: Lifecycle) -> AsyncIterator[Served]:
+        clock = SystemClock()
         bus, _ = memory_bus(clock)
         told = Served("")
         async with (
@@ -63,30 +62,10 @@ def served(data: Path, token: str = TOKEN) -> Iterator[Served]:
             group.create_task(_collect(life, asked, told))
             await clock.sleep(0.2)
             await say(bus, *a_house(clock.now()))
-            ready.put((told, lambda: loop.call_soon_threadsafe(life.stop)))
-            await life.wait()
+            yield told
 
-    thread = threading.Thread(target=lambda: _run(main, ready))
-    thread.start()
-    said = ready.get(timeout=20)
-    if isinstance(said, BaseException):
-        raise said
-    told, stop = said
-    try:
+    with in_a_thread(serve) as told, told.client:
         yield told
-    finally:
-        told.client.close()
-        stop()
-        thread.join(timeout=10)
-        assert not thread.is_alive()
-
-
-def _run(main: Callable[[], Any], ready: "queue.Queue[Any]") -> None:
-    try:
-        asyncio.run(main())
-    except BaseException as error:
-        ready.put(error)
-        raise
 
 
 async def _collect(life: Lifecycle, asked: Any, told: Served) -> None:

@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import json
-import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from runtime.errors import UsageError
 from runtime.http import serving
 from runtime.lifecycle import Lifecycle
 from runtime.logs import get_log
+from tests.in_a_thread import in_a_thread
 from tests.openapi import check_api
 
 TOKEN = "sesame-of-the-tests"  # noqa: S105
@@ -30,28 +30,21 @@ SETTINGS = PlantSettings(gen_min=0.05, gen_max=0.15, cons_min=0.03, cons_max=0.1
 
 @contextlib.contextmanager
 def plant_server() -> Iterator[httpx.Client]:
-    ready: queue.Queue[Any] = queue.Queue()
 
-    async def main() -> None:
-        clock, life = SystemClock(), Lifecycle()
+    @contextlib.asynccontextmanager
+    async def serve(life: Lifecycle) -> AsyncIterator[int]:
         model = SETTINGS.model()
-        service = PlantService(PLANT, 1, model, SETTINGS.interval, None, clock, life)
+        service = PlantService(PLANT, 1, model, SETTINGS.interval, None, SystemClock(), life)
         app = plant_api(SETTINGS, Access(PLANT, TOKEN, is_new=False), model, service.latest)
-        loop = asyncio.get_running_loop()
         async with serving(app, "127.0.0.1", 0, get_log("plant")) as port, asyncio.TaskGroup() as group:
             group.create_task(service.run())
-            ready.put((port, lambda: loop.call_soon_threadsafe(life.stop)))
+            yield port
 
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    port, stop = ready.get(timeout=20.0)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20.0) as client:
-            yield client
-    finally:
-        stop()
-        thread.join(timeout=10.0)
-        assert not thread.is_alive()
+    with (
+        in_a_thread(serve) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20.0) as client,
+    ):
+        yield client
 
 
 @pytest.fixture(scope="module")
