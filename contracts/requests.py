@@ -8,7 +8,7 @@ import msgspec
 
 from contracts.codec import decode_hook
 from contracts.instant import Instant
-from contracts.messages import OperatorRequest
+from contracts.orders import OperatorRequest
 
 ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 """An id, as OpenAPI writes patterns."""

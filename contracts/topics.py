@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 from contracts import messages as m
 from contracts.errors import BadIdError
 from contracts.ids import check_id
+from contracts.orders import OperatorRequest, StandingOrders
 
 ROOT = "wattbus"
 SITE = "site"
@@ -124,11 +125,11 @@ DER_ACK = _topic("{house}/der/{der_id}/ack", m.CommandAck, DeliveryClass.LIVE)
 SCHEDULE = _topic("{house}/optimizer/{der_id}/schedule", m.Schedule, DeliveryClass.STATE)
 SNAPSHOT = _topic("{house}/orchestrator/main/snapshot", m.PowerSnapshot, DeliveryClass.STATE)
 DECISION = _topic("{house}/orchestrator/{der_id}/decision", m.Decision, DeliveryClass.STATE)
-ORDERS = _topic("{house}/orchestrator/main/orders", m.StandingOrders, DeliveryClass.STATE)
+ORDERS = _topic("{house}/orchestrator/main/orders", StandingOrders, DeliveryClass.STATE)
 STATUS = _topic("{house}/{class}/{device}/status", m.Status, DeliveryClass.STATE)
 PRICE = _topic("{house}/price/{tariff}/forecast", m.PriceForecast, DeliveryClass.STATE)
 FORECAST = _topic("{house}/forecast/{kind}/issued", m.Forecast, DeliveryClass.STATE)
-OPERATOR_REQUEST = _topic("{house}/operator/{user}/request", m.OperatorRequest, DeliveryClass.COMMAND)
+OPERATOR_REQUEST = _topic("{house}/operator/{user}/request", OperatorRequest, DeliveryClass.COMMAND)
 ALERT = _topic("{house}/alert/{source}/raised", m.Alert, DeliveryClass.READING)
 STATE_GET = _topic("{house}/bus/{client}/get", m.StateRequest, DeliveryClass.LIVE)
 

@@ -17,9 +17,9 @@ from contracts.messages import (
     PriceForecast,
     PvReading,
     Schedule,
-    StandingOrders,
     Status,
 )
+from contracts.orders import StandingOrders
 from dashboard.flows import GAP_MAX_S, DayLog, Flows, Ledger
 from dashboard.outlook import PlanView, plan_point, plan_view, prices_at
 

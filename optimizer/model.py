@@ -7,16 +7,8 @@ import msgspec
 from msgspec.structs import replace
 
 from contracts.instant import Instant
-from contracts.messages import (
-    CarPlan,
-    DerTelemetry,
-    Forecast,
-    Message,
-    MeterReading,
-    PriceForecast,
-    PvReading,
-    StandingOrders,
-)
+from contracts.messages import DerTelemetry, Forecast, Message, MeterReading, PriceForecast, PvReading
+from contracts.orders import CarPlan, StandingOrders
 from optimizer.forecast import Outlook, Recorded
 from optimizer.peaks import MonthPeaks, Peak, UsualPeaks
 from optimizer.posing import Ahead, Setup, as_one, battery_of, car_of, demand_of, pose

@@ -12,7 +12,7 @@ from litestar.openapi import ResponseSpec
 from litestar.params import Body, Parameter
 from prometheus_client.registry import Collector
 
-from contracts.messages import OperatorRequest
+from contracts.orders import OperatorRequest
 from contracts.requests import ID, BadRequestError, make_request
 from orchestrator.bodies import ObjectivesBody, RequestBody, request_of
 from orchestrator.metrics import LoopCounts

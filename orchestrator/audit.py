@@ -8,7 +8,7 @@ import msgspec
 
 from contracts.codec import encode_hook
 from contracts.instant import Instant
-from contracts.messages import OperatorRequest
+from contracts.orders import OperatorRequest
 from runtime.errors import StoreError
 from runtime.store import sync_folder
 

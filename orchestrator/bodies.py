@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from contracts.instant import Instant
-from contracts.messages import OperatorRequest
+from contracts.orders import OperatorRequest
 from contracts.requests import ID, make_request
 
 Name = Annotated[str, Meta(pattern=ID)]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from contracts.messages import OperatorRequest
+from contracts.orders import OperatorRequest
 from orchestrator.alarms import Notice, Trouble
 from orchestrator.alerting import Alerting
 from orchestrator.audit import Audit, AuditLine, Outcome

@@ -5,7 +5,8 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from contracts.instant import Instant
-from contracts.messages import Decision, DerTelemetry, DispatchCommand, OperatorRequest, PowerSnapshot
+from contracts.messages import Decision, DerTelemetry, DispatchCommand, PowerSnapshot
+from contracts.orders import OperatorRequest
 from orchestrator.alarms import Severity, Trouble
 from orchestrator.balancer import Balancer
 from orchestrator.devices import MISSES_ALERT, DerState, Link

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from contracts.ids import Id
 from contracts.instant import Instant
-from contracts.messages import CarPlan, HeldDer, ObjectivesChange, OperatorRequest, StandingOrders
+from contracts.orders import CarPlan, HeldDer, ObjectivesChange, OperatorRequest, StandingOrders
 
 CLOCK_SKEW_S = 30.0
 """A request from further in the future means that a clock is wrong, or somebody."""

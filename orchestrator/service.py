@@ -8,7 +8,8 @@ from typing import Any
 from broker.port import Bus, Delivery
 from contracts import topics
 from contracts.instant import Instant
-from contracts.messages import CommandAck, DispatchCommand, OperatorRequest
+from contracts.messages import CommandAck, DispatchCommand
+from contracts.orders import OperatorRequest
 from contracts.topics import Address, Topic
 from energy.zones import zone_of
 from orchestrator.alarms import Trouble

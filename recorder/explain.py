@@ -11,17 +11,8 @@ from contracts.archive import Row
 from contracts.codec import decode_at, encode_hook
 from contracts.errors import ContractError
 from contracts.instant import Instant
-from contracts.messages import (
-    Alert,
-    CommandAck,
-    Decision,
-    DispatchCommand,
-    Message,
-    OperatorRequest,
-    PowerSnapshot,
-    Schedule,
-    StandingOrders,
-)
+from contracts.messages import Alert, CommandAck, Decision, DispatchCommand, Message, PowerSnapshot, Schedule
+from contracts.orders import OperatorRequest, StandingOrders
 from recorder.pages import Line
 
 STANDS_S = 60.0

@@ -27,7 +27,8 @@ from broker.topology import DEAD, EXCHANGE, READINGS, key_of, publishes_to, queu
 from broker.transport import Filter, Outgoing, Transport
 from contracts import topics
 from contracts.codec import encode
-from contracts.messages import MeterReading, OperatorRequest
+from contracts.messages import MeterReading
+from contracts.orders import OperatorRequest
 from contracts.topics import DeliveryClass
 from runtime.clock import SystemClock
 from tests.access_probe import Probe, Refused, probe, until

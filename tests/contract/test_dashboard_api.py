@@ -14,7 +14,7 @@ import pytest
 from broker.bus import PlanesBus
 from contracts import topics
 from contracts.archive import HEADER
-from contracts.messages import OperatorRequest
+from contracts.orders import OperatorRequest
 from dashboard.settings import DashboardSettings
 from runtime.clock import SystemClock
 from runtime.door import open_door

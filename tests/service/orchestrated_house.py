@@ -17,11 +17,11 @@ from contracts.messages import (
     DerTelemetry,
     DispatchCommand,
     MeterReading,
-    OperatorRequest,
     PowerSnapshot,
     PriceForecast,
     PvReading,
 )
+from contracts.orders import OperatorRequest
 from contracts.topics import Address
 from der_controller.__main__ import build
 from der_controller.service import DerControllerService

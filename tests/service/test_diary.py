@@ -11,15 +11,8 @@ from contracts import topics
 from contracts.archive import alerts_file, day_file
 from contracts.codec import encode
 from contracts.instant import Instant
-from contracts.messages import (
-    Alert,
-    CommandAck,
-    Decision,
-    DispatchCommand,
-    HeldDer,
-    PowerSnapshot,
-    StandingOrders,
-)
+from contracts.messages import Alert, CommandAck, Decision, DispatchCommand, PowerSnapshot
+from contracts.orders import HeldDer, StandingOrders
 from recorder.diary import DiaryService
 from recorder.settings import RecorderSettings
 from runtime.clock import VirtualClock

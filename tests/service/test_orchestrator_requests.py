@@ -10,7 +10,7 @@ from broker.transport import Outgoing
 from contracts import topics
 from contracts.codec import encode
 from contracts.instant import Instant
-from contracts.messages import ObjectivesChange, OperatorRequest, StandingOrders
+from contracts.orders import ObjectivesChange, OperatorRequest, StandingOrders
 from contracts.topics import DeliveryClass
 from der_controller.settings import BatteryTable, CarTable
 from orchestrator.service import Mark

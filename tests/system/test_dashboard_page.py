@@ -12,7 +12,7 @@ from broker.bus import PlanesBus
 from broker.connect import open_bus, presence_of
 from contracts import topics
 from contracts.archive import HEADER
-from contracts.messages import HeldDer, OperatorRequest, StandingOrders
+from contracts.orders import HeldDer, OperatorRequest, StandingOrders
 from dashboard.settings import DashboardSettings
 from runtime.clock import Clock, SystemClock
 from tests.broker_life import free_ports

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from contracts.instant import Instant
-from contracts.messages import HeldDer, PlantReading, PowerSnapshot, StandingOrders, Status
+from contracts.messages import PlantReading, PowerSnapshot, Status
+from contracts.orders import HeldDer, StandingOrders
 from dashboard.flows import BINS_MAX
 from dashboard.house import COMMANDS_MAX, DERS_MAX, House
 from dashboard.model import ALERTS_MAX, HOUSES_MAX, Fleet

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from contracts.instant import Instant
-from contracts.messages import Alert, Decision, HeldDer, MeterReading, StandingOrders, Status
+from contracts.messages import Alert, Decision, MeterReading, Status
+from contracts.orders import HeldDer, StandingOrders
 from dashboard.model import Fleet
 from dashboard.views import Row, row_of
 from tests.conftest import START

@@ -7,7 +7,8 @@ import pytest
 
 from contracts.codec import decode_hook, encode_hook
 from contracts.instant import Instant
-from contracts.messages import CarPlan, DerTelemetry, HeldDer, MeterReading, PvReading, StandingOrders
+from contracts.messages import DerTelemetry, MeterReading, PvReading
+from contracts.orders import CarPlan, HeldDer, StandingOrders
 from energy.tariff import load_tariff
 from optimizer.forecast import Outlook
 from optimizer.model import PlanInputs, PlannerModel, Remembered, as_measured, fresh_outlooks

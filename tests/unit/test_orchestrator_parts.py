@@ -13,11 +13,10 @@ from contracts.messages import (
     DerTelemetry,
     DispatchCommand,
     MeterReading,
-    ObjectivesChange,
-    OperatorRequest,
     PowerSnapshot,
     PvReading,
 )
+from contracts.orders import ObjectivesChange, OperatorRequest
 from orchestrator.alarms import QUIET_S, Alarms, Trouble
 from orchestrator.devices import Due, Link
 from orchestrator.inputs import Controlled, inputs_of

@@ -8,13 +8,15 @@ from typing import Any
 
 import msgspec
 
-from contracts import messages
+from contracts import messages, orders
 from contracts.instant import Instant
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 COMPONENTS = "#/components/schemas/"
 
 Schema = dict[str, Any]
+
+_STRUCTS = {**vars(messages), **vars(orders)}
 
 
 def schemas_of(kinds: Sequence[type[messages.Message]]) -> dict[str, Schema]:
@@ -23,7 +25,7 @@ def schemas_of(kinds: Sequence[type[messages.Message]]) -> dict[str, Schema]:
         kinds, schema_hook=_schema_hook, ref_template=COMPONENTS + "{name}"
     )
     for name, schema in schemas.items():
-        told = field_docs(getattr(messages, name))
+        told = field_docs(_STRUCTS[name])
         for field, of_field in schema["properties"].items():
             _describe(of_field, told.get(field, ""))
     return {name: _with_ecma(schema) for name, schema in schemas.items()}
