@@ -8,7 +8,6 @@ import asyncio
 import math
 import os
 import socket
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -24,15 +23,13 @@ from broker.mqtt_client import MQTT5, make_client, properties_of
 from broker.mqtt_url import Target
 from broker.tls import what_failed
 from broker.transport import Outgoing
+from broker.unsent import Unsent
 
 ANSWER_S = 10.0
 """A broker that owes an answer longer than this is not waited for."""
 LEAVE_S = 1.0
 """A broker that does not answer to a leave within this is left without."""
 IN_FLIGHT_MAX = 20
-UNSENT_MAX = 1_000
-UNSENT_BYTES_MAX = 8 << 20
-"""LIVE messages that wait for a stalled broker, and bytes of them; of more the oldest is dropped."""
 NO_SUBSCRIBERS = 0x10
 """The reason of a PUBACK: nobody takes the message, not even a session that is away."""
 _OTHER_VERSION = 0x84
@@ -92,8 +89,7 @@ class Link:
         self._greeted: asyncio.Future[ReasonCode] = self._loop.create_future()
         self._answers: dict[int, asyncio.Future[Sequence[ReasonCode]]] = {}
         self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
-        self._unsent: deque[tuple[str, bytes]] = deque()
-        self._unsent_bytes = 0
+        self._unsent = Unsent()
         self._timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
@@ -175,11 +171,8 @@ class Link:
 
     def send(self, out: Outgoing) -> None:
         """Publish at QoS 0; when the broker does not keep up, the oldest unsent is dropped and counted."""
-        self._unsent.append((out.name, out.payload))
-        self._unsent_bytes += len(out.payload)
-        while len(self._unsent) > UNSENT_MAX or self._unsent_bytes > UNSENT_BYTES_MAX:
-            self._next_unsent()
-            self._drop(1)
+        if dropped := self._unsent.put(out.name, out.payload):
+            self._drop(dropped)
         if not self._client.want_write():
             self._writable()
 
@@ -286,8 +279,7 @@ class Link:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(BusUnavailableError(f"broker at {self._target.where}: {why}"))
-        self._drop(len(self._unsent))
-        self._unsent.clear()
+        self._drop(self._unsent.clear())
 
     def _unwelcome(self, why: str) -> BusError:
         where = self._target.where
@@ -327,15 +319,10 @@ class Link:
     def _writable(self) -> None:
         self._client.loop_write()
         while self._unsent and not self.lost.is_set() and not self._client.want_write():
-            self._client.publish(*self._next_unsent(), 0)
+            self._client.publish(*self._unsent.take(), 0)
             self._client.loop_write()
         if not self._client.want_write():
             self._unwatch_writable()
-
-    def _next_unsent(self) -> tuple[str, bytes]:
-        name, payload = self._unsent.popleft()
-        self._unsent_bytes -= len(payload)
-        return name, payload
 
     def _tick(self) -> None:
         self._client.loop_misc()

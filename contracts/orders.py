@@ -1,4 +1,4 @@
-"""What persons want of a house, and what of it is in force; base and units are those of `contracts.messages`."""
+"""What persons want of a house, and what of it is in force; base and units are `contracts.messages`' own."""
 
 from typing import Annotated, Literal
 

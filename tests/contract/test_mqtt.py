@@ -13,8 +13,8 @@ import pytest
 
 from broker.errors import BusRefusedError, BusUnavailableError, BusUrlError, NotRoutedError
 from broker.mqtt import MqttTransport, open_mqtt
-from broker.mqtt_link import UNSENT_MAX
 from broker.transport import Filter, Incoming, Outgoing
+from broker.unsent import UNSENT_MAX
 from contracts.topics import DeliveryClass
 from tests.broker_life import LOOPBACK, Process, free_ports
 from tests.brokers import Broker, Missing, give_up, running, unique

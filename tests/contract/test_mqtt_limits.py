@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from broker.mqtt import open_mqtt
-from broker.mqtt_link import UNSENT_BYTES_MAX
 from broker.transport import Filter, Outgoing
+from broker.unsent import UNSENT_BYTES_MAX
 from contracts.topics import DeliveryClass
 from tests.broker_life import LOOPBACK
 from tests.brokers import Broker, Missing, give_up, running, unique
