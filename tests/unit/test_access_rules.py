@@ -24,7 +24,6 @@ from optimizer.service import HEARD as OPTIMIZER_HEARS
 from orchestrator.service import HEARD as ORCHESTRATOR_HEARS
 from recorder.diary import KEPT
 from runtime.clock import SystemClock
-from runtime.errors import UsageError
 from wattbus.access import hivemq, mosquitto, rabbitmq
 from wattbus.access.authority import new_authority, server_identity
 from wattbus.access.bundle import user_of
@@ -336,20 +335,6 @@ def test_no_other_process_is_told_to_read_its_files(tmp_path: Path, pid: str) ->
     (tmp_path / "pid").write_text(pid)
     with pytest.raises(mosquitto.ReloadError):
         mosquitto.reload(tmp_path / "pid")
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://ann:secret@rabbit.example:15672",
-        "https://ann:secret@rabbit.example:x",
-        "https://rabbit.example",
-    ],
-)
-def test_an_administrators_password_goes_to_nobody_in_clear(url: str) -> None:
-    with pytest.raises(UsageError) as refused:
-        rabbitmq.Management(url)
-    assert "secret" not in str(refused.value)
 
 
 def test_a_name_that_no_certificate_could_hold_is_refused() -> None:

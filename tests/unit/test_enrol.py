@@ -13,6 +13,7 @@ import pytest
 
 from contracts.instant import Instant
 from runtime.clock import SystemClock
+from tests.bundles import house_bundle
 from wattbus.access import enroll, install, revoke, rotate
 from wattbus.access.authority import client_identity, new_authority
 from wattbus.access.brokers import write_files
@@ -44,20 +45,7 @@ def installed(*more: str) -> int:
 def bundle_of(
     issuer: Identity, name: str = "house.house-d", *, now: Instant = NOW, signed_by: Identity | None = None
 ) -> Bundle:
-    identity = client_identity(signed_by or issuer, name, now)
-    return Bundle(
-        role="house",
-        id="house-d",
-        number=1,
-        meters=["main"],
-        live_url="mqtts://hive.example",
-        readings_url="",
-        login="{client}",
-        password="of-no-use",  # noqa: S106
-        authority=issuer.certificate.decode(),
-        certificate=identity.certificate.decode(),
-        key=identity.key.decode(),
-    )
+    return house_bundle(issuer, name, now, signed_by=signed_by)
 
 
 def test_enrol_install_rotate_finish_revoke(capsys: pytest.CaptureFixture[str]) -> None:

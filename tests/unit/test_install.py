@@ -18,6 +18,7 @@ from contracts.instant import Instant
 from runtime.clock import SystemClock
 from runtime.errors import StoreError, UsageError
 from tests.brokers import give_up
+from tests.bundles import house_bundle
 from wattbus.access import install
 from wattbus.access.authority import client_identity, new_authority
 from wattbus.access.bundle import Bundle, encode_bundle
@@ -41,22 +42,9 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def bundle_of(house: str = "house-d", **changed: object) -> Bundle:
-    identity = client_identity(OURS, f"house.{house}", NOW)
-    bundle = Bundle(
-        role="house",
-        id=house,
-        number=1,
-        meters=["main"],
-        ders={"battery": "battery_storage"},
-        readings_url="amqps://rabbit.example",
-        live_url="mqtts://hive.example",
-        login="{client}",
-        password="of-no-use",  # noqa: S106
-        authority=OURS.certificate.decode(),
-        certificate=identity.certificate.decode(),
-        key=identity.key.decode(),
-    )
-    return msgspec.structs.replace(bundle, **changed)
+    bundle = house_bundle(OURS, f"house.{house}", NOW, house=house)
+    usual = {"ders": {"battery": "battery_storage"}, "readings_url": "amqps://rabbit.example"}
+    return msgspec.structs.replace(bundle, **{**usual, **changed})
 
 
 BUNDLE = bundle_of()
